@@ -1,0 +1,1 @@
+"""The abstract classes that plugins implement. A docstring here is the contract; `ouro_core.testing` checks it."""
