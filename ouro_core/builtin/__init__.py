@@ -1,0 +1,1 @@
+"""What the core brings along itself: each part fulfils a contract, as a plugin would."""
