@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 from attrs import frozen
 
+from ..model.errors import NotSupported
 from ..model.ipcp_requests import FlowReply
 from ..model.irm_requests import Allocation
 from ..model.layer import LayerInfo
@@ -187,10 +188,9 @@ class Ipcp(ABC):
         """The reverse of `connect`."""
         raise self._unsupported("disconnect components")
 
+    @abstractmethod
     async def stop(self) -> None:
         """Free everything. Called once, in any state; flows are down already."""
 
     def _unsupported(self, what: str) -> Exception:
-        from ..model.errors import NotSupported
-
         return NotSupported(f"an IPCP of type {self.name} cannot {what}")

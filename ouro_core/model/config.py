@@ -88,7 +88,7 @@ def parse_config(cls: type[C], values: Mapping[str, str]) -> C:
     for name in values:
         if name not in known:
             raise ConfigError(f'Unknown option: "{name}". Known: {", ".join(sorted(known)) or "none"}.')
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for name, o in known.items():
         if name in values:
             try:

@@ -4,10 +4,13 @@ Below DEBUG stands PP, the protocol debug level of the prototype: messages of pr
 component: `oap`, `dht`, `irmd`, `reg`, `ipcpd/eth-dix`, ... A logger is called `ouro.<component>`.
 """
 
+import json
 import logging
-from typing import Final
+import sys
+from collections.abc import Iterable
+from typing import Final, TextIO
 
-__all__ = ["PP", "logger"]
+__all__ = ["PP", "JsonFormatter", "TextFormatter", "logger", "set_debug", "setup_logging"]
 
 PP: Final = 5
 """Numeric level of protocol debugging."""
@@ -18,3 +21,69 @@ logging.addLevelName(PP, "PP")
 def logger(component: str) -> logging.Logger:
     """The logger of a component; `component` is the prefix of its lines in the log."""
     return logging.getLogger("ouro." + component.replace(".", "_"))
+
+
+_LETTERS: Final = {PP: "PP", logging.DEBUG: "DB", logging.INFO: "II", logging.WARNING: "WW", logging.ERROR: "EE"}
+_COLOURS: Final = {PP: "\x1b[34m", logging.INFO: "\x1b[32m", logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m"}
+
+
+class TextFormatter(logging.Formatter):
+    """`==<pid, 5 digits>== <component>(<II|WW|EE|DB|PP>): <text>` (spec: irmd.md 9), coloured on a terminal."""
+
+    def __init__(self, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = min(max(record.levelno, PP), logging.ERROR)
+        head = f"=={record.process or 0:05d}== {component_of(record)}({_LETTERS.get(level, 'II')}): "
+        lines = record.getMessage().splitlines() or [""]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).splitlines()
+        body = "\n".join(head + line for line in lines)
+        colour = _COLOURS.get(level) if self._colour else None
+        return f"{colour}{body}\x1b[0m" if colour else body
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, pid, component, level, text, and exception where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": record.created,
+            "pid": record.process,
+            "component": component_of(record),
+            "level": record.levelname,
+            "text": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def component_of(record: logging.LogRecord) -> str:
+    """The component a line comes from."""
+    return record.name.removeprefix("ouro.")
+
+
+def set_debug(components: Iterable[str]) -> None:
+    """Protocol debugging for these components ("all" for every one), INFO for the others."""
+    wanted = {c.strip() for c in components if c.strip()}
+    root = logging.getLogger("ouro")
+    root.setLevel(PP if "all" in wanted else logging.INFO)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("ouro."):
+            logging.getLogger(name).setLevel(PP if name.removeprefix("ouro.") in wanted else logging.NOTSET)
+    for component in wanted - {"all"}:
+        logger(component).setLevel(PP)
+
+
+def setup_logging(form: str = "text", debug: Iterable[str] = (), stream: TextIO | None = None) -> None:
+    """Log to `stream` (standard error) in the form "text" or "json". Called once, by daemons; libraries never do."""
+    out = stream or sys.stderr
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(colour=out.isatty()))
+    root = logging.getLogger("ouro")
+    root.handlers[:] = [handler]
+    root.propagate = False
+    set_debug(debug)

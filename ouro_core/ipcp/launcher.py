@@ -1,0 +1,56 @@
+"""How the IRM gets IPCPs: the one interface of both ways, in the IRM's own loop and in processes of their own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from attrs import frozen
+
+from ..model.flow import Grant
+from ..model.request import AsyncCaller, Request
+
+__all__ = ["IpcpHandle", "IpcpStart", "Launcher"]
+
+R = TypeVar("R")
+
+
+@frozen
+class IpcpStart:
+    """What a new IPCP must know. `system` names the packet system, `grant` admits its client there."""
+
+    id: int
+    type: str
+    name: str
+    system: str
+    grant: Grant
+
+
+class IpcpHandle(ABC):
+    """The IRM's hold on one IPCP."""
+
+    pid: int
+
+    @abstractmethod
+    def call(self, request: Request[R]) -> Awaitable[R]:
+        """A request of `model.ipcp_requests`. IpcpError when the IPCP is gone."""
+
+    @abstractmethod
+    async def stop(self, timeout: float) -> None:
+        """Let it shut down; kill it when that takes longer than `timeout` seconds. Returns when it is gone."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it now. `on_end` follows."""
+
+
+class Launcher(ABC):
+    """Makes IPCPs."""
+
+    @abstractmethod
+    async def launch(self, start: IpcpStart, irm: AsyncCaller, on_end: Callable[[str], None]) -> IpcpHandle:
+        """A running IPCP in state BOOT. `irm` answers its requests. `on_end` is called once, with the reason, when it
+        ended, whyever; its process cannot run any more then. IpcpError when it does not come up."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """End everything that was launched, and whatever launched it."""

@@ -1,0 +1,36 @@
+"""What the IRM and its zygote say to each other."""
+
+from attrs import frozen
+
+from .flow import Grant
+from .request import Request
+
+
+@frozen
+class Spawned:
+    """A forked IPCP. `pidfd` holds one descriptor, opened by its parent, so it names no other process."""
+
+    pid: int
+    pidfd: Grant
+
+
+@frozen
+class ZygoteSpawn(Request[Spawned]):
+    """Fork an IPCP. `channel` holds its end of the channel to the IRM; `grant` is for its packet client."""
+
+    type: str
+    name: str
+    id: int
+    system: str
+    grant: Grant
+    channel: Grant
+    debug: tuple[str, ...] = ()
+    log: str = "text"  # or "json"
+
+
+@frozen
+class ChildEnded(Request[None]):
+    """From the zygote: a child ended; `status` is that of os.waitpid."""
+
+    pid: int
+    status: int

@@ -1,0 +1,107 @@
+"""The RIB: one tree of state and counters, into which every component publishes and which every view reads.
+
+A node shows an attrs value, or what a callable returns when somebody looks: nothing is pushed and nothing is copied
+until
+then. Paths are words joined by slashes. Units stand in the metadata of the fields ("unit").
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any
+
+import attrs
+
+from ..model.errors import NotFound
+
+__all__ = ["Rib", "to_plain"]
+
+
+def to_plain(value: Any) -> Any:
+    """What JSON can say of a value: attrs values become objects, enumerations their names, bytes hexadecimal."""
+    if attrs.has(type(value)):
+        return {a.name: to_plain(getattr(value, a.name)) for a in attrs.fields(type(value)) if a.repr is not False}
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+class Rib:
+    """A tree, or a node of one: `at` gives a node that publishes below itself."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, object] = {}
+        self._prefix = ""
+
+    def at(self, path: str) -> "Rib":
+        """The node at a path of the same tree."""
+        node = Rib.__new__(Rib)
+        node._sources = self._sources
+        node._prefix = _join(self._prefix, path)
+        return node
+
+    def publish(self, path: str, source: object | Callable[[], object]) -> None:
+        """Show `source`, an attrs value, mapping or a callable that returns one, at `path` below this node."""
+        self._sources[_join(self._prefix, path)] = source
+
+    def withdraw(self, path: str = "") -> None:
+        """Take away what is at and below `path`."""
+        whole = _join(self._prefix, path)
+        for key in [k for k in self._sources if _below(k, whole)]:
+            del self._sources[key]
+
+    def names(self, path: str = "") -> tuple[str, ...]:
+        """The children at a path, sorted; a slash at the end says that there is more below. NotFound."""
+        tree = self.read(path)
+        if not isinstance(tree, dict):
+            return ()
+        return tuple(sorted(name + ("/" if isinstance(value, dict) else "") for name, value in tree.items()))
+
+    def read(self, path: str = "") -> Any:
+        """Everything at and below a path as plain dictionaries, lists and scalars. NotFound lists what there is."""
+        whole = _join(self._prefix, path)
+        parts = whole.split("/") if whole else []
+        tree: dict[str, Any] = {}
+        for key, source in list(self._sources.items()):
+            if _below(key, whole) or _below(whole, key):
+                _graft(tree, key.split("/"), to_plain(source() if callable(source) else source))
+        node: Any = tree
+        for part in parts:
+            if not isinstance(node, dict) or part not in node:
+                known = ", ".join(sorted(node)) if isinstance(node, dict) else ""
+                raise NotFound(f'the RIB has no "{whole}"; at "{part}" there is: {known or "nothing"}')
+            node = node[part]
+        return node
+
+    def json(self, path: str = "") -> str:
+        """`read` as JSON text."""
+        return json.dumps(self.read(path))
+
+
+def _join(prefix: str, path: str) -> str:
+    return "/".join(part for part in f"{prefix}/{path}".split("/") if part)
+
+
+def _below(key: str, path: str) -> bool:
+    return not path or key == path or key.startswith(path + "/")
+
+
+def _graft(tree: dict[str, Any], parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        inner = tree.setdefault(part, {})
+        if not isinstance(inner, dict):
+            inner = tree[part] = {"value": inner}
+        tree = inner
+    last = parts[-1]
+    if isinstance(tree.get(last), dict) and isinstance(value, dict):
+        tree[last].update(value)
+    else:
+        tree[last] = value

@@ -1,0 +1,266 @@
+"""Requests and replies, both ways, over one Unix stream socket in an asyncio loop.
+
+Theory of operation. A `Channel` numbers its own requests and keeps a future for each; frames that arrive are either
+answers to those or requests of the peer. A request goes to `answer`, which returns a reply, or an awaitable of one:
+only
+then a task is made, so the hot path is a callback. A cancelled call sends CANCEL, and the peer cancels its task;
+when the
+socket closes all of a peer's tasks are cancelled and all own calls fail. Replies to cancelled calls are still read, so
+that descriptors in them are closed (`discarded` sees the value).
+
+asyncio's own streams and transports lose descriptors; hence add_reader and recvmsg.
+"""
+
+import asyncio
+import inspect
+import itertools
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from ..model.errors import IpcpError, IrmdError, OuroError, OutOfMemory, WireError
+from ..model.log import logger
+from ..model.request import Request
+from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
+from . import fds as _fds
+
+__all__ = ["Answer", "Channel"]
+
+R = TypeVar("R")
+Answer = Callable[[Request[Any]], Any]
+"""What is done with a request of the peer: returns the reply, or an awaitable of it; raises OuroError."""
+
+MAX_OUTSTANDING: Final = 1024
+"""Requests of the peer that may be under way at once; more are refused with ENOMEM."""
+MAX_UNSENT: Final = 16 * 2**20
+"""Bytes that wait for a peer which does not read; then the channel closes."""
+log = logger("rpc")
+
+
+class Channel:
+    """One connection. `answer` None: the peer may only reply. `on_close` is called once, from the loop."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        answer: Answer | None = None,
+        *,
+        on_close: Callable[[], None] | None = None,
+        discarded: Callable[[Any], None] | None = None,
+        closed_error: Callable[[], OuroError] = IrmdError,
+    ) -> None:
+        sock.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._answer = answer
+        self._on_close = on_close
+        self._discarded = discarded
+        self._closed_error = closed_error
+        self._decoder = FrameDecoder()
+        self._received: deque[int] = deque()
+        self._ids = itertools.count(1)
+        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._unsent_bytes = 0
+        self.closed = False
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    # ------------------------------------------------------------ own requests
+
+    def call(self, request: Request[R]) -> Awaitable[R]:
+        """Send a request. The future fails with the peer's error, or with `closed_error` when the channel closes."""
+        future: asyncio.Future[R] = self._loop.create_future()
+        if self.closed:
+            future.set_exception(self._closed_error())
+            return future
+        number = next(self._ids) & 0xFFFFFFFF
+        name, body, fds = encode(request)
+        self._calls[number] = future
+        future.add_done_callback(lambda f: self._cancelled(number) if f.cancelled() else None)
+        self._send(Frame(Kind.REQUEST, number, name, body, fds=len(fds)), fds)
+        return future
+
+    def _cancelled(self, number: int) -> None:
+        if number in self._calls and not self.closed:
+            self._send(Frame(Kind.CANCEL, number), ())
+
+    # ------------------------------------------------------------ sending
+
+    def _send(self, frame: Frame, fds: list[int] | tuple[()]) -> None:
+        if self.closed:
+            return
+        data = memoryview(frame_bytes(frame))
+        if not self._unsent:
+            try:
+                sent = _fds.send(self._sock, data, fds)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.close()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            fds = fds if sent == 0 else ()
+            self._loop.add_writer(self._sock.fileno(), self._writable)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > MAX_UNSENT:
+            log.warning("Peer does not read its replies: connection closed.")
+            self.close()
+            return
+        # the giver may close its descriptors before we get to send them
+        self._unsent.append((data, tuple(os.dup(fd) for fd in fds)))
+
+    def _writable(self) -> None:
+        while self._unsent:
+            data, fds = self._unsent[0]
+            try:
+                sent = _fds.send(self._sock, data, fds)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self.close()
+                return
+            self._unsent_bytes -= sent
+            _fds.close_fds(fds)
+            if sent < len(data):
+                self._unsent[0] = (data[sent:], ())
+                return
+            self._unsent.popleft()
+        self._loop.remove_writer(self._sock.fileno())
+
+    # ------------------------------------------------------------ receiving
+
+    def _readable(self) -> None:
+        try:
+            data, fds = _fds.receive(self._sock)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (OSError, WireError) as e:
+            log.debug("Connection lost: %s", e)
+            self.close()
+            return
+        self._received.extend(fds)
+        if not data:
+            self.close()
+            return
+        try:
+            for frame in self._decoder.feed(data):
+                self._frame(frame)
+                if self.closed:
+                    return
+            if len(self._received) > _fds.MAX_FDS and not self._decoder.unfinished:
+                raise WireError("descriptors came that belong to no message")
+        except WireError as e:
+            log.warning("Connection closed: %s", e)
+            self.close()
+
+    def _take_fds(self, count: int) -> list[int]:
+        if count > len(self._received):
+            raise WireError(f"{count} descriptors announced, {len(self._received)} came")
+        return [self._received.popleft() for _ in range(count)]
+
+    def _value(self, frame: Frame) -> Any:
+        fds = self._take_fds(frame.fds)
+        try:
+            return decode(frame.type, frame.body, fds)
+        except WireError:
+            _fds.close_fds(fds)
+            raise
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.kind is Kind.REQUEST:
+            self._request(frame)
+        elif frame.kind is Kind.CANCEL:
+            task = self._tasks.get(frame.id)
+            if task is not None:
+                task.cancel()
+        else:
+            self._reply(frame)
+
+    def _reply(self, frame: Frame) -> None:
+        future = self._calls.pop(frame.id, None)
+        value = self._value(frame)
+        if future is None or future.done():
+            if value is not None:
+                self._discard(value)
+        elif frame.kind is Kind.ERROR:
+            future.set_exception(frame.error())
+        else:
+            future.set_result(value)
+
+    def _discard(self, value: Any) -> None:
+        _fds.close_grants(value)
+        if self._discarded is not None:
+            self._discarded(value)
+
+    def _request(self, frame: Frame) -> None:
+        if self._answer is None or frame.id in self._tasks:
+            raise WireError(f"unexpected request {frame}")
+        if len(self._tasks) >= MAX_OUTSTANDING:
+            _fds.close_fds(self._take_fds(frame.fds))
+            self._send_error(frame.id, OutOfMemory(f"more than {MAX_OUTSTANDING} requests at once on one connection"))
+            return
+        try:
+            request = self._value(frame)
+            if not isinstance(request, Request):
+                raise WireError(f"{frame.type or 'nothing'} is no request")
+            result = self._answer(request)
+        except Exception as e:
+            self._send_error(frame.id, e)
+            return
+        if inspect.isawaitable(result):
+            task = self._loop.create_task(self._finish(frame.id, result))
+            self._tasks[frame.id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(frame.id, None))
+        else:
+            self._send_reply(frame.id, result)
+
+    async def _finish(self, number: int, result: Awaitable[Any]) -> None:
+        try:
+            value = await result
+        except asyncio.CancelledError:
+            self._send_error(number, OuroError("cancelled", errno=125))
+        except Exception as e:
+            self._send_error(number, e)
+        else:
+            self._send_reply(number, value)
+
+    def _send_reply(self, number: int, value: Any) -> None:
+        try:
+            name, body, fds = encode(value)
+            self._send(Frame(Kind.REPLY, number, name, body, fds=len(fds)), fds)
+        except OuroError as e:
+            self._send_error(number, e)
+
+    def _send_error(self, number: int, error: Exception) -> None:
+        if not isinstance(error, OuroError):
+            log.error("Internal error: %r", error, exc_info=error)
+            error = IpcpError(f"internal error: {error!r}; the daemon's log has the details")
+        self._send(Frame(Kind.ERROR, number, code=error.code, text=str(error)), ())
+
+    # ------------------------------------------------------------ end
+
+    def close(self) -> None:
+        """Cancel what the peer asked for, fail what it was asked. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        _fds.close_fds(self._received)
+        for _, fds in self._unsent:
+            _fds.close_fds(fds)
+        self._unsent.clear()
+        for task in list(self._tasks.values()):
+            task.cancel()
+        calls, self._calls = self._calls, {}
+        for future in calls.values():
+            if not future.done():
+                future.set_exception(self._closed_error())
+        if self._on_close is not None:
+            self._on_close()

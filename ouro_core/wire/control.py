@@ -1,0 +1,264 @@
+"""Control messages: values of `ouro_core.model` to bytes and back, and frames on a stream.
+
+On a stream a frame is
+
+    offset  size  field
+    0       4     length of the message behind it, big-endian, 1 to 4 MiB
+    4       n     message `Frame` of pb/control.proto
+
+and descriptors travel with its first byte. Encoding goes by names: a class and its message are called alike, and so are
+their fields. `decode` is total: any bytes give a value or `WireError`.
+"""
+
+import struct
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Final
+
+import attrs
+from google.protobuf.message import DecodeError, Message
+
+from ..model import flow, ipcp_requests, irm_requests, layer, names, qos, zygote_requests
+from ..model.errors import OuroError, WireError, error_from_code
+from ..model.flow import Grant
+from .pb import control_pb2
+
+__all__ = ["MAX_FRAME", "MAX_TEXT", "Frame", "FrameDecoder", "Kind", "decode", "encode", "frame_bytes"]
+
+MAX_FRAME: Final = 4 * 2**20
+"""Longest message in a frame, in bytes."""
+MAX_TEXT: Final = 4096
+"""Longest error text that is sent, in characters."""
+_LENGTH: Final = struct.Struct("!I")
+
+
+class Kind(IntEnum):
+    """Kinds of frames."""
+
+    REQUEST = 0
+    REPLY = 1
+    ERROR = 2
+    CANCEL = 3
+
+
+@attrs.frozen
+class Frame:
+    """One frame. `fds` is how many descriptors belong to it; `code` and `text` stand in errors only."""
+
+    kind: Kind
+    id: int
+    type: str = ""
+    body: bytes = b""
+    code: int = 0
+    text: str = ""
+    fds: int = 0
+
+    def error(self) -> OuroError:
+        """The exception that an ERROR frame stands for."""
+        return error_from_code(self.code, self.text)
+
+    def __str__(self) -> str:
+        detail = f"{self.code} {self.text}" if self.kind is Kind.ERROR else f"{self.type} {len(self.body)} bytes"
+        return f"{self.kind.name} {self.id} {detail}"
+
+
+# ---------------------------------------------------------------- values
+
+_Put = Callable[[Message, str, Any, list[int]], None]
+_Get = Callable[[Message, str, Iterator[int]], Any]
+
+
+@attrs.frozen
+class _FieldCodec:
+    name: str
+    put: _Put
+    get: _Get
+    optional: bool
+
+
+def _put_scalar(message: Message, name: str, value: Any, _fds: list[int]) -> None:
+    setattr(message, name, value)
+
+
+def _put_repeated(message: Message, name: str, value: Sequence[Any], _fds: list[int]) -> None:
+    getattr(message, name).extend(value)
+
+
+def _put_map(message: Message, name: str, value: Mapping[str, str], _fds: list[int]) -> None:
+    getattr(message, name).update(value)
+
+
+def _put_message(message: Message, name: str, value: Any, fds: list[int]) -> None:
+    inner = getattr(message, name)
+    inner.SetInParent()
+    _fill(inner, value, fds)
+
+
+def _put_messages(message: Message, name: str, value: Sequence[Any], fds: list[int]) -> None:
+    for item in value:
+        _fill(getattr(message, name).add(), item, fds)
+
+
+def _fill(message: Message, value: Any, fds: list[int]) -> None:
+    if isinstance(value, Grant):
+        fds.extend(value.fds)
+        message.data = value.data  # type: ignore[attr-defined]
+        message.fds = len(value.fds)  # type: ignore[attr-defined]
+        return
+    for codec in _codecs(type(value)):
+        item = getattr(value, codec.name)
+        if item is not None:
+            codec.put(message, codec.name, item, fds)
+
+
+def _build(cls: type, message: Message, fds: Iterator[int]) -> Any:
+    if cls is Grant:
+        count = message.fds  # type: ignore[attr-defined]
+        taken = tuple(fd for fd, _ in zip(fds, range(count), strict=False))
+        if len(taken) != count:
+            raise WireError(f"{count} descriptors announced, {len(taken)} came")
+        return Grant(message.data, taken)  # type: ignore[attr-defined]
+    arguments: dict[str, Any] = {}
+    for codec in _codecs(cls):
+        if codec.optional and not message.HasField(codec.name):
+            arguments[codec.name] = None
+        else:
+            arguments[codec.name] = codec.get(message, codec.name, fds)
+    return cls(**arguments)
+
+
+def _field_codec(name: str, hint: Any) -> _FieldCodec:
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = (a for a in typing.get_args(hint) if a is not type(None))
+        optional = True
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        item = args[0]
+        if attrs.has(item):
+            return _FieldCodec(
+                name, _put_messages, lambda m, n, f: tuple(_build(item, i, f) for i in getattr(m, n)), optional
+            )
+        return _FieldCodec(name, _put_repeated, lambda m, n, f: tuple(getattr(m, n)), optional)
+    if origin is not None and issubclass(origin, Mapping):
+        return _FieldCodec(name, _put_map, lambda m, n, f: dict(getattr(m, n)), optional)
+    if attrs.has(hint):
+        return _FieldCodec(name, _put_message, lambda m, n, f: _build(hint, getattr(m, n), f), optional)
+    if issubclass(hint, IntEnum):
+        return _FieldCodec(name, _put_scalar, lambda m, n, f: hint(getattr(m, n)), optional)
+    return _FieldCodec(name, _put_scalar, lambda m, n, f: getattr(m, n), optional)
+
+
+_CODECS: dict[type, tuple[_FieldCodec, ...]] = {}
+
+
+def _codecs(cls: type) -> tuple[_FieldCodec, ...]:
+    known = _CODECS.get(cls)
+    if known is None:
+        hints = typing.get_type_hints(cls)
+        known = _CODECS[cls] = tuple(_field_codec(a.name, hints[a.name]) for a in attrs.fields(cls))
+    return known
+
+
+def _tables() -> tuple[dict[type, type[Message]], dict[str, type]]:
+    messages, classes = {}, {}
+    for module in (flow, ipcp_requests, irm_requests, layer, names, qos, zygote_requests):
+        for name, cls in vars(module).items():
+            message = getattr(control_pb2, name, None)
+            if isinstance(cls, type) and attrs.has(cls) and message is not None:
+                messages[cls] = message
+                classes[name] = cls
+    return messages, classes
+
+
+_MESSAGES, _CLASSES = _tables()
+
+
+def encode(value: object) -> tuple[str, bytes, list[int]]:
+    """(name of the message, its bytes, the descriptors of its grants in order). None gives ("", b"", [])."""
+    if value is None:
+        return "", b"", []
+    message_class = _MESSAGES.get(type(value))
+    if message_class is None:
+        raise WireError(f"{type(value).__name__} is no control message")
+    message, fds = message_class(), list[int]()
+    try:
+        _fill(message, value, fds)
+        return type(value).__name__, message.SerializeToString(), fds
+    except (TypeError, ValueError) as e:
+        raise WireError(f"cannot send {type(value).__name__}: {e}") from None
+
+
+def decode(type_name: str, body: bytes, fds: Sequence[int] = ()) -> Any:
+    """The value of a frame. WireError: unknown name, malformed bytes, values out of range, descriptors missing or left.
+
+    The descriptors belong to the caller when it raises, to the grants in the value otherwise.
+    """
+    if not type_name:
+        return None
+    cls = _CLASSES.get(type_name)
+    if cls is None:
+        raise WireError(f"unknown control message {type_name[:64]!r}")
+    rest = iter(fds)
+    try:
+        value = _build(cls, _MESSAGES[cls].FromString(body), rest)
+    except WireError:
+        raise
+    except (DecodeError, ValueError, TypeError, OuroError) as e:
+        raise WireError(f"malformed {type_name}: {e}") from None
+    if next(rest, None) is not None:
+        raise WireError(f"{type_name} came with more descriptors than it has grants for")
+    return value
+
+
+# ---------------------------------------------------------------- frames
+
+
+def frame_bytes(frame: Frame) -> bytes:
+    """A frame as it goes on the stream. WireError when it is too long."""
+    body = control_pb2.Frame(
+        kind=int(frame.kind),  # type: ignore[arg-type]
+        id=frame.id, type=frame.type, body=frame.body, code=frame.code, text=frame.text[:MAX_TEXT], fds=frame.fds,
+    ).SerializeToString()  # fmt: skip
+    if len(body) > MAX_FRAME:
+        raise WireError(f"a message of {len(body)} bytes is longer than {MAX_FRAME}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def _decode_frame(body: bytes) -> Frame:
+    try:
+        m = control_pb2.Frame.FromString(body)
+        return Frame(Kind(m.kind), m.id, m.type, m.body, m.code, m.text, m.fds)
+    except (DecodeError, ValueError) as e:
+        raise WireError(f"malformed frame: {e}") from None
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames. Holds at most one unfinished frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes. After WireError the stream is lost: there is no next frame to find."""
+        buffer = self._buffer
+        buffer += data
+        frames = []
+        start = 0
+        while len(buffer) - start >= 4:
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if not 0 < length <= MAX_FRAME:
+                raise WireError(f"a frame of {length} bytes; 1 to {MAX_FRAME} is right")
+            if len(buffer) - start - 4 < length:
+                break
+            frames.append(_decode_frame(bytes(buffer[start + 4 : start + 4 + length])))
+            start += 4 + length
+        del buffer[:start]
+        return frames
