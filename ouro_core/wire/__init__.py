@@ -1,0 +1,1 @@
+"""Codecs without state: bytes to attrs values and back. A decoder raises `WireError` and nothing else."""
