@@ -1,0 +1,58 @@
+"""Kinds: what plugins can register, what its members must be, and where to get those that are missing."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final, get_args, get_origin
+
+from .contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite
+from .contracts.directory import DirectoryPolicy
+from .contracts.ipcp import Ipcp
+from .contracts.packets import PacketSystem
+from .model.errors import PluginError
+
+__all__ = ["BROUGHT_BY", "KINDS", "check_member", "singular"]
+
+KINDS: Final[Mapping[str, Any]] = {
+    "ipcp_types": type[Ipcp],
+    "directory_policies": type[DirectoryPolicy],
+    "pool_allocators": type[PacketSystem],
+    "kex_suites": KexSuite,
+    "cipher_suites": CipherSuite,
+    "kdfs": Kdf,
+    "digests": Digest,
+    "authenticators": Authenticator,
+}
+"""What each kind takes: `type[X]` stands for classes derived from X, X for instances."""
+
+BROUGHT_BY: Final[Mapping[str, Mapping[str, str]]] = {
+    "ipcp_types": {
+        "eth-dix": "ouro-eth", "eth-llc": "ouro-eth", "udp4": "ouro-udp", "udp6": "ouro-udp",
+        "unicast": "ouro-unicast", "broadcast": "ouro-unicast",
+    },
+    "directory_policies": {"dht": "ouro-dht"},
+    "pool_allocators": {"ssm": "ouro-ssm"},
+    "kex_suites": dict.fromkeys(
+        ("ML-KEM-512", "ML-KEM-768", "ML-KEM-1024", "X25519MLKEM768", "X448MLKEM1024"), "ouro-pqc"
+    ),
+}  # fmt: skip
+"""Where to get what is missing."""
+
+
+def check_member(base: Any, item: Any) -> None:
+    """PluginError unless `item` is what `base` (a value of `KINDS`) asks for: complete, and with a name."""
+    if get_origin(base) is type:
+        (parent,) = get_args(base)
+        fits, wanted = isinstance(item, type) and issubclass(item, parent), f"a subclass of {parent.__name__}"
+    else:
+        fits, wanted = isinstance(item, base), f"an instance of {base.__name__}"
+    if not fits:
+        raise PluginError(f"{item!r:.80} is not {wanted}")
+    if inspect.isabstract(item):
+        raise PluginError(f"{item.__name__} does not implement {', '.join(sorted(item.__abstractmethods__))}")
+    name = getattr(item, "name", None)
+    if not isinstance(name, str) or not name.isprintable() or len(name.split()) != 1:
+        raise PluginError(f"the name of {item!r:.80} is {name!r}; it needs one word")
+
+
+def singular(kind: str) -> str:
+    return kind.replace("_", " ").removesuffix("s").replace("policie", "policy").replace("ipcp", "IPCP")
