@@ -259,8 +259,9 @@ class Authenticator(Suite):
 
     @abstractmethod
     def accepts(self, certificate: bytes) -> bool:
-        """Is this a certificate whose key is of this family? Total: False for anything else, never an exception. At
-        most one authenticator says True.
+        """Is this a certificate whose key is of this family? Total: False for anything else, never an exception or a
+        warning (`cryptography` raises ValueError, TypeError, UnsupportedAlgorithm and x509.InvalidVersion for damaged
+        ones, and warns of others). At most one authenticator says True.
         """
 
     @abstractmethod
