@@ -18,7 +18,6 @@ Environment: `OURO_PLUGINS` (comma-separated: load only these), `OURO_BLOCK_PLUG
 (a broken plugin is an error instead of an entry in the list).
 """
 
-import difflib
 import inspect
 import os
 import time
@@ -223,10 +222,11 @@ class PluginHost:
         return isinstance(caller, pluggy.HookCaller) and caller.has_spec()
 
     def _similar(self, hook: str) -> str | None:
-        """The hook that was probably meant. The words that all of them begin with do not count."""
-        known = {h.removeprefix("ouro_").removeprefix("register_"): h for h in dir(self._manager.hook)
-                 if self._specified(h)}  # fmt: skip
-        found = difflib.get_close_matches(hook.removeprefix("ouro_").removeprefix("register_"), known, 1, 0.8)
+        """The hook that was probably meant."""
+        from difflib import get_close_matches  # needed for mistakes only
+
+        known = {_bare(h): h for h in dir(self._manager.hook) if self._specified(h)}
+        found = get_close_matches(_bare(hook), known, 1, 0.8)
         return known[found[0]] if found else None
 
     # ---- faults
@@ -490,6 +490,11 @@ def _check_plain(hook: str, implementation: pluggy.HookImpl) -> None:
         raise PluginError(f"{hook} is a wrapper; implement the hook itself")
     if inspect.iscoroutinefunction(implementation.function):
         raise PluginError(f"{hook} is a coroutine function; it must be a plain one")
+
+
+def _bare(hook: str) -> str:
+    """Without what all hooks begin with, so that only the rest is compared."""
+    return hook.removeprefix("ouro_").removeprefix("register_")
 
 
 _WHY_NOT: Final[Mapping[PluginState, str]] = {
