@@ -235,12 +235,12 @@ def authority() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def sessions() -> list[dict[str, Any]]:
-    sessions: list[dict[str, Any]] = json.loads((DATA / "sessions.json").read_text())["sessions"]
-    return sessions
+def exchanges() -> list[dict[str, Any]]:
+    exchanges: list[dict[str, Any]] = json.loads((DATA / "exchanges.json").read_text())["exchanges"]
+    return exchanges
 
 
 @pytest.fixture(scope="session")
-def session(sessions: list[dict[str, Any]]) -> Any:
-    "By name: the first such session."
-    return lambda name: next(s for s in sessions if s["name"] == name)
+def captured_from(exchanges: list[dict[str, Any]]) -> Any:
+    "By name: the first such exchange."
+    return lambda name: next(s for s in exchanges if s["name"] == name)

@@ -67,27 +67,27 @@ def context_of(captured: dict[str, Any], suites: OapSuites, security: Security) 
     ("name", "kex"),
     [("enc.x25519", "X25519"), ("enc.p256", "prime256v1"), ("neg1", "X25519"), ("auth.ecenc", "X25519")],
 )
-def test_the_prototype_served_us(suites: OapSuites, session: Any, authority: bytes, name: str, kex: str) -> None:
-    captured = session(name)
+def test_the_prototype_served_us(suites: OapSuites, captured_from: Any, authority: bytes, name: str, kex: str) -> None:
+    captured = captured_from(name)
     security = Security(encryption=Encryption(kex=kex), store=(authority,))
     context = context_of(captured, suites, security)
     result = OapClient(suites).complete(
         context, bytes.fromhex(captured["response"]["wire"]), captured["response"]["timestamp_ns"]
     )
     assert result.key is not None
-    assert result.key.hex() == captured["session_key"]
+    assert result.key.hex() == captured["key"]
     assert (result.cipher_nid, result.kex) == (901, kex)
     assert result.peer == ("auth.ecenc" if name == "auth.ecenc" else "")
 
 
-def test_both_authenticated(suites: OapSuites, session: Any, authority: bytes) -> None:
-    captured = session("auth.ecmut")
+def test_both_authenticated(suites: OapSuites, captured_from: Any, authority: bytes) -> None:
+    captured = captured_from("auth.ecmut")
     security = evolve(X25519, store=(authority,))
     stamp = captured["response"]["timestamp_ns"]
     context = context_of(captured, suites, security)
     result = OapClient(suites).complete(context, bytes.fromhex(captured["response"]["wire"]), stamp)
     assert result.key is not None
-    assert (result.key.hex(), result.peer) == (captured["session_key"], "auth.ecmut")
+    assert (result.key.hex(), result.peer) == (captured["key"], "auth.ecmut")
 
     response, accepted = OapServer(suites, ReplayGuard()).process(context.request, b"", stamp, security)
     assert accepted.peer == "client.ec"
@@ -95,8 +95,8 @@ def test_both_authenticated(suites: OapSuites, session: Any, authority: bytes) -
 
 
 @pytest.mark.parametrize("name", ["auth.ec", "auth.ed"])
-def test_authenticated_and_plain(suites: OapSuites, session: Any, authority: bytes, name: str) -> None:
-    captured = session(name)
+def test_authenticated_and_plain(suites: OapSuites, captured_from: Any, authority: bytes, name: str) -> None:
+    captured = captured_from(name)
     response = bytes.fromhex(captured["response"]["wire"])
     context = context_of(captured, suites, Security(store=(authority,)))
     result = OapClient(suites).complete(context, response, NOW)
@@ -114,9 +114,9 @@ def test_authenticated_and_plain(suites: OapSuites, session: Any, authority: byt
 
 @pytest.mark.parametrize(("name", "why"), [("auth.rogue", "no authority of ours"), ("auth.wrongcn", "is for")])
 def test_what_the_prototype_refused_we_refuse(
-    suites: OapSuites, session: Any, authority: bytes, name: str, why: str
+    suites: OapSuites, captured_from: Any, authority: bytes, name: str, why: str
 ) -> None:
-    captured = session(name)
+    captured = captured_from(name)
     context = context_of(captured, suites, Security(store=(authority,)))
     with pytest.raises(CryptError, match=why) as caught:
         OapClient(suites).complete(context, bytes.fromhex(captured["response"]["wire"]), NOW)
@@ -124,8 +124,8 @@ def test_what_the_prototype_refused_we_refuse(
 
 
 @pytest.mark.parametrize("name", ["enc.x25519", "enc.p256", "neg1", "enc.x25519mlkem768"])
-def test_we_serve_the_prototypes_requests(suites: OapSuites, session: Any, name: str) -> None:
-    captured = session(name)
+def test_we_serve_the_prototypes_requests(suites: OapSuites, captured_from: Any, name: str) -> None:
+    captured = captured_from(name)
     request = bytes.fromhex(captured["request"]["wire"])
     server = OapServer(suites, ReplayGuard())
     response, result = server.process(request, b"", captured["request"]["timestamp_ns"])
@@ -177,8 +177,8 @@ def test_a_weaker_key_exchange_is_refused(suites: OapSuites) -> None:
 
 
 @pytest.mark.parametrize("name", ["neg3", "neg7", "enc.ffdhe2048", "enc.mlkem768"])
-def test_a_key_of_no_algorithm_here_is_refused(suites: OapSuites, session: Any, name: str) -> None:
-    captured = session(name)["request"]
+def test_a_key_of_no_algorithm_here_is_refused(suites: OapSuites, captured_from: Any, name: str) -> None:
+    captured = captured_from(name)["request"]
     with pytest.raises(CryptError):
         OapServer(suites, ReplayGuard()).process(bytes.fromhex(captured["wire"]), b"", captured["timestamp_ns"])
 

@@ -30,16 +30,16 @@ def server(suites: OapSuites) -> OapServer:
     return OapServer(suites, ReplayGuard())
 
 
-def plain_sessions(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [s for s in sessions if s["name"] in ("plain", "frct")]
+def plain_exchanges(exchanges: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [s for s in exchanges if s["name"] in ("plain", "frct")]
 
 
-def test_the_prototypes_exchange_byte_for_byte(plain: OapSuites, sessions: list[dict[str, Any]]) -> None:
-    assert len(plain_sessions(sessions)) == 4
-    for session in plain_sessions(sessions):
-        request, response = session["request"], session["response"]
+def test_the_prototypes_exchange_byte_for_byte(plain: OapSuites, exchanges: list[dict[str, Any]]) -> None:
+    assert len(plain_exchanges(exchanges)) == 4
+    for captured in plain_exchanges(exchanges):
+        request, response = captured["request"], captured["response"]
         client = OapClient(plain, io.BytesIO(bytes.fromhex(request["id"])).read)
-        context = client.prepare(session["name"], b"", request["timestamp_ns"])
+        context = client.prepare(captured["name"], b"", request["timestamp_ns"])
         assert context.request.hex() == request["wire"]
         assert len(context.request) == 36
 
@@ -116,9 +116,9 @@ def test_malformed_requests_are_refused_with_eauth(plain: OapSuites) -> None:
         assert caught.value.code == -1009
 
 
-def test_encryption_cannot_be_had_without_suites(plain: OapSuites, session: Any) -> None:
+def test_encryption_cannot_be_had_without_suites(plain: OapSuites, captured_from: Any) -> None:
     for name in ("enc.x25519", "enc.mlkem768", "enc.x25519mlkem768", "enc.ffdhe2048", "kemc768", "kemchyb", "neg1"):
-        request = session(name)["request"]
+        request = captured_from(name)["request"]
         with pytest.raises(CryptError) as caught:
             server(plain).process(bytes.fromhex(request["wire"]), b"", request["timestamp_ns"])
         assert caught.value.code == -1008
@@ -130,8 +130,8 @@ def test_a_key_exchange_without_cipher_is_refused(plain: OapSuites) -> None:
         server(plain).process(request, b"", NOW)
 
 
-def test_a_certificate_nobody_takes_is_refused(plain: OapSuites, session: Any) -> None:
-    request = session("auth.ecmut")["request"]
+def test_a_certificate_nobody_takes_is_refused(plain: OapSuites, captured_from: Any) -> None:
+    request = captured_from("auth.ecmut")["request"]
     with pytest.raises(AuthenticationFailed, match="no authenticator takes the certificate of 306 bytes"):
         server(plain).process(bytes.fromhex(request["wire"]), b"", request["timestamp_ns"])
 
@@ -142,8 +142,8 @@ def test_a_signature_must_not_be_missing(plain: OapSuites) -> None:
         server(plain).process(request, b"", NOW)
 
 
-def test_a_client_without_authenticators_refuses_a_certificate(plain: OapSuites, session: Any) -> None:
-    captured = session("auth.ec")
+def test_a_client_without_authenticators_refuses_a_certificate(plain: OapSuites, captured_from: Any) -> None:
+    captured = captured_from("auth.ec")
     client = OapClient(plain, lambda n: bytes.fromhex(captured["request"]["id"]))
     context = client.prepare("auth.ec", b"", captured["request"]["timestamp_ns"])
     with pytest.raises(CryptError, match="no authenticator") as caught:
@@ -173,8 +173,8 @@ def test_a_node_without_the_digest_says_so() -> None:
         server(OapSuites.of()).process(OapHeader(bytes(16), NOW).encode(), b"", NOW)
 
 
-def test_configured_encryption_is_required(plain: OapSuites, session: Any) -> None:
-    captured = session("ref1")
+def test_configured_encryption_is_required(plain: OapSuites, captured_from: Any) -> None:
+    captured = captured_from("ref1")
     assert captured["response_code"] == CryptError().code
     with pytest.raises(CryptError, match="encryption is required"):
         server(plain).process(

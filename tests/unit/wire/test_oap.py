@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ouro_core.model.errors import TooLong, WireError
 from ouro_core.wire.oap import CIPHER_NIDS, DIGEST_NIDS, HEADER_SIZE, OapHeader
 
-SESSIONS = json.loads((Path(__file__).parents[2] / "data" / "oap" / "sessions.json").read_text())["sessions"]
+EXCHANGES = json.loads((Path(__file__).parents[2] / "data" / "oap" / "exchanges.json").read_text())["exchanges"]
 HASH_SIZES = {"sha256": 32, "sha384": 48}
 
 ID = bytes(range(16))
@@ -55,11 +55,11 @@ def test_flags_of_the_key_exchange(header: OapHeader, kex_field: str) -> None:
     assert OapHeader.decode(encoded) == header
 
 
-@pytest.mark.parametrize("session", SESSIONS, ids=lambda s: f"{s['medium']}-{s['name']}")
-def test_messages_of_the_prototype(session: dict[str, Any]) -> None:
-    check(session["request"], 0)
-    if "response" in session:
-        check(session["response"], HASH_SIZES[session["req_hash_alg"]])
+@pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda s: f"{s['medium']}-{s['name']}")
+def test_messages_of_the_prototype(exchange: dict[str, Any]) -> None:
+    check(exchange["request"], 0)
+    if "response" in exchange:
+        check(exchange["response"], HASH_SIZES[exchange["req_hash_alg"]])
 
 
 def check(expected: dict[str, Any], hash_size: int) -> None:
