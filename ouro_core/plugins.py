@@ -251,8 +251,8 @@ class PluginHost:
         plugin.state = "broken"
         if isinstance(why, PluginError):
             plugin.error = str(why)
-        else:  # the traceback module also copes with an exception that cannot be shown
-            plugin.error = traceback.format_exception_only(why)[-1].strip()
+        else:
+            plugin.error = _brief(why)
             plugin.traceback = "".join(traceback.format_exception(why))
         if hook:
             plugin.error = f"{hook}: {plugin.error}"
@@ -490,6 +490,14 @@ def _check_plain(hook: str, implementation: pluggy.HookImpl) -> None:
         raise PluginError(f"{hook} is a wrapper; implement the hook itself")
     if inspect.iscoroutinefunction(implementation.function):
         raise PluginError(f"{hook} is a coroutine function; it must be a plain one")
+
+
+def _brief(why: BaseException) -> str:
+    try:
+        text = str(why)
+    except Exception as e:
+        text = f"<it cannot be shown: {type(e).__name__}>"
+    return f"{type(why).__name__}: {text}" if text else type(why).__name__
 
 
 def _bare(hook: str) -> str:

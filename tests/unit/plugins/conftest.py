@@ -16,18 +16,17 @@ from ouro_core.contracts.crypto import Digest
 from ouro_core.contracts.ipcp import Ipcp
 from ouro_core.hookspecs import hookimpl, hookspec
 
-class Sum(Digest):
-    def __init__(self, name, nid):
-        self.name, self.nid, self.rank, self.size = name, nid, 1, 32
-
-    def digest(self, data):
-        return bytes(32)
+def complete(base, **attributes):
+    return type("Made", (base,), {**dict.fromkeys(base.__abstractmethods__, lambda *_: None), **attributes})
 
 def ipcp(word):
-    async def stop(self):
-        pass
+    return complete(Ipcp, name=word)
 
-    return type("Made", (Ipcp,), {"name": word, "stop": stop})
+def suite(base, name, nid=1, **attributes):
+    return complete(base, name=name, nid=nid, rank=1, **attributes)()
+
+def Sum(name, nid):
+    return suite(Digest, name, nid, size=32)
 
 """
 """What the source of every plugin here begins with."""

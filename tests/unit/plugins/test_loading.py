@@ -27,7 +27,11 @@ BROKEN = {
     "raises what no Exception is": ("class Odd(BaseException): pass\nraise Odd('x')", "Odd: x"),
     "cannot be shown": (
         "class Mute(Exception):\n    def __str__(self): raise ValueError\nraise Mute",
-        "Mute: <exception str() failed>",
+        "Mute: <it cannot be shown: ValueError>",
+    ),
+    "says more in notes": (
+        "try:\n    raise RuntimeError('boom')\nexcept RuntimeError as e:\n    e.add_note('aside'); raise",
+        "RuntimeError: boom",
     ),
     "needs newer hooks": (f"OURO_API = ({OURO_API[0]}, {OURO_API[1] + 1})\n" + GOOD, "install a newer ouro-core"),
     "is of another major": (f"OURO_API = ({OURO_API[0] + 1}, 0)\n" + GOOD, "which does not fit"),

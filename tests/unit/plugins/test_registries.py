@@ -24,9 +24,9 @@ GARBAGE = {
     "nothing": ("digests", "pass", "returned None instead of a list"),
     "a word": ("digests", "return 'sha256'", "returned 'sha256' instead of a list"),
     "a mapping": ("digests", "return {'a': Sum('a', 1)}", "instead of a list"),
-    "a class for an instance": ("digests", "return [Sum]", "is not an instance of Digest"),
+    "a class for an instance": ("digests", "return [Digest]", "is not an instance of Digest"),
     "an instance for a class": ("ipcp_types", "return [Sum('a', 1)]", "is not a subclass of Ipcp"),
-    "another class": ("ipcp_types", "return [Sum]", "is not a subclass of Ipcp"),
+    "another class": ("ipcp_types", "return [Digest]", "is not a subclass of Ipcp"),
     "an abstract class": (
         "pool_allocators",
         "from ouro_core.contracts.packets import PacketSystem\n    return [PacketSystem]",
