@@ -1,0 +1,26 @@
+"""The commands `ouro`, `irm` and `irmd`. Each imports what it needs and nothing else, so that they start at once."""
+
+import sys
+
+__all__ = ["irm", "irmd", "main"]
+
+
+def main() -> None:
+    """The command `ouro`."""
+    from .group import ouro
+
+    ouro(prog_name="ouro")
+
+
+def irm() -> None:
+    """The command `irm`, as the prototype has it (spec: irmd.md 11)."""
+    from .irm import run
+
+    sys.exit(run(sys.argv[1:]))
+
+
+def irmd() -> None:
+    """The command `irmd`: short for `ouro irmd`."""
+    from ..irm.daemon import main as daemon
+
+    sys.exit(daemon(sys.argv[1:]))

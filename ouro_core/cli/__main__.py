@@ -1,0 +1,5 @@
+"""`python -m ouro_core.cli` is `ouro`."""
+
+from . import main
+
+main()

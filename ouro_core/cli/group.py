@@ -1,0 +1,129 @@
+"""The command `ouro`: a click group that imports a command only when it is called.
+
+Plugins add commands with an entry point of the group `ouro.commands` (name -> click command). `ouro --help` shows
+these by their distributions' metadata; a command that cannot be imported fails alone.
+"""
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .. import __version__
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+__all__ = ["ouro"]
+
+_ENTRY_POINTS: Final = "ouro.commands"
+
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "irmd": ("irmd", "Run the IPC resource manager daemon."),
+    "ipcp": ("irm", "Make, configure, connect and list IPCPs."),
+    "name": ("irm", "Make, register and list names."),
+    "bind": ("irm", "Let programs, processes and IPCPs accept flows for names."),
+    "unbind": ("irm", "The reverse of bind."),
+    "irm": ("irm", "ipcp, name, bind, unbind and status, abbreviated as in the prototype."),
+    "status": ("status", "What the IRMd holds: processes, flows, IPCPs, pools."),
+    "rib": ("rib", "Look into the state of the IRMd and its IPCPs."),
+    "plugins": ("plugins", "What is installed, and what is wrong with it."),
+    "demo": ("demo", "Two processes, one layer, a flow: see it work."),
+    "version": ("version", "Versions of Ouro and of what it runs on."),
+}
+"""Command -> module here and short help, so that `--help` imports none of them."""
+
+
+class _Words(click.Command):
+    """A command that gets its words as they are: it has a grammar, or a parser, of its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = args
+        return args
+
+    def invoke(self, ctx: click.Context) -> None:
+        words = ctx.args
+        if self.name == "irmd":
+            from ..irm.daemon import main
+
+            sys.exit(main(words))
+        if self.name == "status":
+            from .status import run as status
+
+            sys.exit(status(words))
+        from .irm import menu, run
+
+        assert self.name is not None
+        if self.name == "irm":
+            sys.exit(run(words, "ouro irm"))
+        if any(word in ("--help", "-h") for word in words[:2]):
+            print(menu(self.name).usage("ouro"))
+            return
+        from .session import run_menu
+
+        sys.exit(run_menu(menu(self.name), words, "ouro"))
+
+
+class _Lazy(click.Group):
+    @cached_property
+    def _installed(self) -> "dict[str, EntryPoint]":
+        """Commands of plugins. Ours, and the first of two with one name, win."""
+        from importlib.metadata import entry_points
+
+        found: dict[str, EntryPoint] = {}
+        for entry in entry_points(group=_ENTRY_POINTS):
+            if entry.name not in _COMMANDS:
+                found.setdefault(entry.name, entry)
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_COMMANDS, *sorted(self._installed)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            entry = self._installed.get(cmd_name)
+            return None if entry is None else _load(entry)
+        module, short = _COMMANDS[cmd_name]
+        if module in ("irmd", "irm", "status"):
+            return _Words(cmd_name, short_help=short)
+        command: click.Command = getattr(import_module(f".{module}", __package__), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, short) for name, (_, short) in _COMMANDS.items()])
+        if self._installed:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, _origin(self._installed[name])) for name in sorted(self._installed)])
+
+
+def _origin(entry: "EntryPoint") -> str:
+    return f"from {entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def _load(entry: "EntryPoint") -> click.Command:
+    """The command of a plugin. ClickException: it cannot be imported, or is none."""
+    try:
+        command = entry.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as e:  # whatever a plugin does while it is imported, SystemExit included
+        why = f"{type(e).__name__}: {e}"
+        raise click.ClickException(f'the command "{entry.name}" ({_origin(entry)}) is broken: {why}') from e
+    if not isinstance(command, click.Command):
+        raise click.ClickException(
+            f'the command "{entry.name}" ({_origin(entry)}) is broken: {entry.value} is no click command'
+        )
+    return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ouro")
+def ouro() -> None:
+    """Ouro: the Ouroboros recursive packet network.
+
+    A first look: ouro demo. A network: ouro irmd, then ouro ipcp and ouro name.
+    """

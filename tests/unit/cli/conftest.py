@@ -1,0 +1,127 @@
+"""An IRM of a few lines on a real control socket, so that the commands can be run as a user runs them."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve, field
+
+from ouro_core.model import irm_requests as ask
+from ouro_core.model.errors import IpcpTypeError, NotFound, OuroError
+from ouro_core.model.layer import IpcpInfo, IpcpState, LayerInfo
+from ouro_core.model.names import NameInfo
+from ouro_core.model.request import Request
+from ouro_core.rpc.channel import Channel
+
+
+@define
+class Irm:
+    """Keeps what it is told, and every request in `asked`. `refuse` maps a class of requests to its error."""
+
+    ipcps: list[IpcpInfo] = field(factory=list)
+    names: list[NameInfo] = field(factory=list)
+    asked: list[Request[Any]] = field(factory=list)
+    refuse: dict[type, OuroError] = field(factory=dict)
+    enrolled_in: LayerInfo = field(factory=lambda: LayerInfo("net"))
+    _ids: Iterator[int] = field(factory=lambda: itertools.count(1))
+
+    def add(self, name: str, type: str = "local", layer: str | None = None, pid: int = 0) -> IpcpInfo:
+        """A new IPCP."""
+        number = next(self._ids)
+        info = LayerInfo(layer) if layer else None
+        ipcp = IpcpInfo(number, pid or 4710 + number, type, name, IpcpState.BOOT, info)
+        self.ipcps.append(ipcp)
+        return ipcp
+
+    def answer(self, request: Request[Any]) -> Any:
+        """The reply to one request."""
+        self.asked.append(request)
+        if type(request) in self.refuse:
+            raise self.refuse[type(request)]
+        match request:
+            case ask.ListIpcps():
+                return ask.IpcpList(tuple(self.ipcps))
+            case ask.ListNames():
+                return ask.NameList(tuple(self.names))
+            case ask.ListFlows():
+                return ask.FlowList(())
+            case ask.CreateIpcp(type=word, name=name):
+                if word not in ("local", "unicast", "broadcast", "udp4"):
+                    raise IpcpTypeError(f'no IPCP type is called "{word}"; known: local')
+                return self.add(name, word)
+            case ask.DestroyIpcp(ipcp=number):
+                self.ipcps = [i for i in self.ipcps if i.id != number]
+            case ask.BootstrapIpcp(ipcp=number, layer=layer):
+                return self._join(number, layer)
+            case ask.EnrollIpcp(ipcp=number):
+                return self._join(number, self.enrolled_in)
+            case ask.CreateName(info=info):
+                self.names.append(info)
+            case ask.RibRead(path="processes"):
+                return ask.RibText(json.dumps({"1": {"program": "oping"}, "2": {"program": "cat"}}))
+            case ask.RibRead(path=""):
+                return ask.RibText(json.dumps({"processes": {"1": {"program": "oping", "flows": [1, 2]}}, "up": True}))
+            case ask.RibRead(path=path):
+                raise NotFound(f'the RIB has no "{path}"')
+            case ask.RibList():
+                return ask.RibNames(("processes/", "up"))
+        return None
+
+    def _join(self, number: int, layer: LayerInfo) -> LayerInfo:
+        self.ipcps = [evolve(i, layer=layer) if i.id == number else i for i in self.ipcps]
+        return layer
+
+    def changes(self) -> list[Request[Any]]:
+        """What it was asked to do, without the questions."""
+        return [r for r in self.asked if not isinstance(r, ask.ListIpcps | ask.ListNames)]
+
+
+@pytest.fixture
+def irm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Irm]:
+    """An IRM that answers where the commands look for it."""
+    monkeypatch.setenv("OURO_RUNTIME_DIR", str(tmp_path))
+    found = Irm()
+    with serving(tmp_path, found.answer):
+        yield found
+
+
+@pytest.fixture
+def no_irm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers."""
+    monkeypatch.setenv("OURO_RUNTIME_DIR", str(tmp_path))
+
+
+@contextlib.contextmanager
+def serving(directory: Path, answer: Callable[[Request[Any]], Any]) -> Iterator[None]:
+    """Answer requests at the socket of this runtime directory, in a thread."""
+    ready, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        channels: list[Channel] = []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(directory / "irm.sock"))
+            listener.listen()
+            listener.setblocking(False)
+            loop.add_reader(listener.fileno(), lambda: channels.append(Channel(listener.accept()[0], answer)))
+            ready.set()
+            await loop.run_in_executor(None, stop.wait)
+            loop.remove_reader(listener.fileno())
+            for channel in channels:
+                channel.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
