@@ -1,0 +1,351 @@
+"""`Flow`: one end of a flow, for synchronous code; and what it shares with its sister in asyncio.
+
+A raw flow has nothing between the application and the packet system: `read`, `readinto`, `read_many`, `write` and
+`write_many` of a `Flow` *are* the methods of the native end. Only a QoS that asks for a CRC puts a `Pipeline` there.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NoReturn, TypeAlias
+
+import attrs
+
+from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient, State
+from ouro_core.frct.pipeline import Pipeline
+from ouro_core.model.errors import BadDescriptor, FlowDown, InvalidArgument, NotPermitted, NotSupported, OuroError
+from ouro_core.model.irm_requests import Allocation
+from ouro_core.model.qos import QosSpec
+from ouro_core.rpc.fds import close_fds
+
+from .flowset import FlowSet
+
+__all__ = ["Access", "Flow", "FlowBase", "attach", "check_qos"]
+
+Access: TypeAlias = Literal["r", "w", "rw"]
+"""What an application does with a flow: read it, write it, or both."""
+
+
+def check_qos(qos: QosSpec) -> QosSpec:
+    """`qos` itself when this version can do it. NotSupported: it needs FRCT."""
+    if qos.needs_frct:
+        raise NotSupported(
+            f"packets in order (in_order={qos.in_order}) need FRCT, which this version does not have; ask for a raw QoS"
+        )
+    return qos
+
+
+def attach(client: PacketClient, allocation: Allocation, options: Options) -> tuple[FlowEnd, FlowEnd | Pipeline]:
+    """The native end of a new flow, and what the application reads and writes: the end itself, or a pipeline on it.
+
+    Takes the descriptors of the grant over. NotSupported: the flow needs what is not there, and must be deallocated.
+    """
+    try:
+        check_qos(allocation.qos)
+        if allocation.cipher:
+            raise NotSupported(f"flow {allocation.flow_id} is encrypted, which this version cannot do")
+    except NotSupported:
+        close_fds(allocation.grant.fds)
+        raise
+    end = client.attach(allocation.grant.data, allocation.grant.fds, options)
+    return end, Pipeline(end, options) if allocation.qos.needs_crc else end
+
+
+class FlowBase:
+    """What every flow has, in synchronous code and in asyncio."""
+
+    flow_id: int
+    "The number of the flow on this host."
+    name: str
+    "The name it was allocated to; at an acceptor the name it was accepted for."
+    qos: QosSpec
+    "What the requester asked for."
+    mpl: int
+    "Maximum packet lifetime of the layer, in milliseconds."
+    data: bytes
+    "What the peer's application sent along with the allocation."
+    direct: bool
+    "Whether no layer is between: both ends are on this host."
+
+    def __init__(
+        self,
+        allocation: Allocation,
+        client: PacketClient,
+        end: FlowEnd,
+        path: FlowEnd | Pipeline,
+        options: Options,
+    ) -> None:
+        self._once = threading.Lock()  # taken by whoever closes the flow, and never given back
+        self.flow_id = allocation.flow_id
+        self.name = allocation.name
+        self.qos = allocation.qos
+        self.mpl = allocation.mpl
+        self.data = allocation.data
+        self.direct = allocation.direct
+        self._client = client
+        self._end = end
+        self._path = path
+        self._options = options
+        self._access: Access = "rw"
+
+    @property
+    def closed(self) -> bool:
+        "Whether it was closed by this side."
+        return self._once.locked()
+
+    @property
+    def state(self) -> State:
+        "How the flow is, seen from here. BadDescriptor after `close`."
+        return self._end.state
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        "(packets to read, packets the other end has not read)."
+        return self._end.queued()
+
+    @property
+    def counters(self) -> dict[str, int]:
+        "Packets and bytes: tx tx_bytes rx rx_bytes rejected sleeps wakes; damaged on a flow with a CRC."
+        found = dict(self._end.counters())
+        if isinstance(self._path, Pipeline):
+            found["damaged"] = self._path.damaged
+        return found
+
+    @property
+    def down(self) -> bool:
+        "Whether the flow is down. Setting it puts both directions down or up, and tells the other end (FLOWFDOWN)."
+        return bool(self._end.state & State.DOWN)
+
+    @down.setter
+    def down(self, down: bool) -> None:
+        if down:
+            self._end.mark(set=State.DOWN)
+        else:
+            self._end.mark(clear=State.DOWN)
+
+    @property
+    def access(self) -> Access:
+        """ "r": writing raises NotPermitted. "w": the other end's writes raise NotAllocated. "rw": both ways, as at the
+        start (FLOWFRDONLY, FLOWFWRONLY, FLOWFRDWR)."""
+        return self._access
+
+    @access.setter
+    def access(self, access: Access) -> None:
+        if access not in ("r", "w", "rw"):
+            raise InvalidArgument(f'access {access!r} is none of "r", "w" and "rw"')
+        if access == "w":
+            self._end.mark(set=State.READ_ONLY)
+        else:
+            self._end.mark(clear=State.READ_ONLY)
+        self._access = access
+        self._bind()
+
+    @property
+    def partial_read(self) -> bool:
+        """What `readinto` does with a packet longer than the buffer: True, keep the rest for the next call (and return
+        0 after a packet that filled the buffer exactly); False, drop it and raise TooLong (FLOWFRNOPART).
+        """
+        return self._options.partial_read
+
+    @partial_read.setter
+    def partial_read(self, partial: bool) -> None:
+        self._set_options(partial_read=partial)
+
+    def _set_options(self, **changes: Any) -> None:
+        self._options = attrs.evolve(self._options, **changes)
+        self._path.set_options(self._options)
+
+    def _write_methods(self) -> tuple[Callable[[Buffer], None], Callable[[Sequence[Buffer]], int]]:
+        if self._access == "r":
+            refuse = _refusal(NotPermitted, f"flow {self.flow_id} is for reading only; set its access to write")
+            return refuse, refuse
+        return self._path.write, self._path.write_many
+
+    def _bind(self) -> None:
+        "Put the methods of the path where the application finds them."
+        raise NotImplementedError
+
+    def _ended(self) -> bool:
+        "Whether the other end was deallocated, in good order."
+        return self._end.state & (State.CLOSED | State.DEAD) == State.CLOSED
+
+    def _has_rest(self) -> bool:
+        return isinstance(self._path, Pipeline) and self._path.has_rest
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.state!r}"
+        return f"<{type(self).__name__} {self.flow_id} {self.name!r} {state}>"
+
+
+class Flow(FlowBase):
+    """One end of a flow. Made by `flow_alloc`, `flow_accept` and `flow_join`. A context manager: it deallocates.
+
+    One `write` is one packet; packets are never split or joined. Reading and writing wait, unless `read_blocking` and
+    `write_blocking` say otherwise, as long as `read_timeout` and `write_timeout` allow (seconds; None: for ever).
+    What is queued can be read also after the flow went down. Iterating gives packets until the other end deallocates.
+
+    Errors: WouldBlock, FlowTimeout; FlowDown, FlowPeer once nothing is queued; TooLong; BadDescriptor after `close`.
+    Thread-safe; `close` wakes whoever waits. In a forked child every method raises BadDescriptor.
+    """
+
+    read: Callable[[], bytes]
+    "One packet."
+    readinto: Callable[[Buffer], int]
+    "One packet into a buffer; its size. `partial_read` says what happens when it does not fit."
+    read_many: Callable[..., list[bytes]]
+    "`read_many(most=32)`: at least one packet, waits only for the first."
+    write: Callable[[Buffer], None]
+    "Send one packet. Accepted, or raises: it is never lost silently on this host."
+    write_many: Callable[[Sequence[Buffer]], int]
+    "Send packets; how many were accepted, at least one."
+
+    def __init__(
+        self,
+        allocation: Allocation,
+        client: PacketClient,
+        end: FlowEnd,
+        path: FlowEnd | Pipeline,
+        options: Options,
+        dealloc: Callable[[Flow], None],
+    ) -> None:
+        super().__init__(allocation, client, end, path, options)
+        self._dealloc = dealloc
+        self._set: FlowSet | None = None  # the set it is in
+        self._own: FlowSet | None = None  # one that holds nothing else, made by `fileno`
+        self._bind()
+
+    def _bind(self) -> None:
+        self.read, self.readinto, self.read_many = self._path.read, self._path.readinto, self._path.read_many
+        self.write, self.write_many = self._write_methods()
+
+    # ---- options
+
+    @property
+    def read_timeout(self) -> float | None:
+        "Longest time a read waits, in seconds. None: for ever."
+        return self._options.read_timeout
+
+    @read_timeout.setter
+    def read_timeout(self, seconds: float | None) -> None:
+        self._set_options(read_timeout=_not_negative(seconds))
+
+    @property
+    def write_timeout(self) -> float | None:
+        "Longest time a write waits, in seconds. None: for ever."
+        return self._options.write_timeout
+
+    @write_timeout.setter
+    def write_timeout(self, seconds: float | None) -> None:
+        self._set_options(write_timeout=_not_negative(seconds))
+
+    @property
+    def read_blocking(self) -> bool:
+        "Whether reads wait (not FLOWFRNOBLOCK). If not they raise WouldBlock."
+        return self._options.read_blocking
+
+    @read_blocking.setter
+    def read_blocking(self, blocking: bool) -> None:
+        self._set_options(read_blocking=blocking)
+
+    @property
+    def write_blocking(self) -> bool:
+        "Whether writes wait (not FLOWFWNOBLOCK). If not they raise WouldBlock."
+        return self._options.write_blocking
+
+    @write_blocking.setter
+    def write_blocking(self, blocking: bool) -> None:
+        self._set_options(write_blocking=blocking)
+
+    @property
+    def blocking(self) -> bool:
+        "Whether reads and writes both wait. Setting it sets both."
+        return self.read_blocking and self.write_blocking
+
+    @blocking.setter
+    def blocking(self, blocking: bool) -> None:
+        self._set_options(read_blocking=blocking, write_blocking=blocking)
+
+    # ---- selectors
+
+    def fileno(self) -> int:
+        """For select, poll and epoll: readable when there is an event. Call `events` after it became readable, always:
+        it stays readable until then. Puts the flow in a set of its own. NotPermitted: it is in a `FlowSet`, which has
+        a descriptor itself. BadDescriptor after `close`.
+        """
+        if self._own is None:
+            if self.closed:
+                raise BadDescriptor(f"flow {self.flow_id} is closed; allocate a new one")
+            self._own = FlowSet((self,))
+        return self._own.fileno()
+
+    def events(self) -> Event:
+        "What there is now, perhaps nothing; re-arms `fileno`, which must have been called."
+        if self._own is None:
+            raise InvalidArgument("nobody asked for this flow's descriptor; call fileno() first, or use a FlowSet")
+        return next((events for _, events in self._own.poll()), Event(0))
+
+    # ---- end
+
+    def close(self) -> None:
+        """Deallocate the flow. What was written is still delivered. Idempotent; a lost IRMd is no error, for it took
+        its flows along.
+        """
+        if self._once.acquire(blocking=False):
+            self._close()
+
+    def _close(self) -> None:
+        if self._own is not None:
+            self._own.close()
+        elif self._set is not None:
+            self._set.remove(self)
+        self._path.close()
+        self._dealloc(self)
+
+    dealloc = close
+
+    def __enter__(self) -> Flow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            try:
+                packet = self.read()
+            except FlowDown:
+                if self._ended():
+                    return
+                raise
+            yield packet
+
+    def __del__(self) -> None:
+        if self._once.acquire(blocking=False):
+            warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
+            try:
+                self._close()
+            except OuroError:
+                pass  # there is nobody to tell
+
+    def _orphan(self) -> None:
+        "The process was forked and this is the child: the flow is its parent's."
+        self._once.acquire(blocking=False)
+        refuse = _refusal(
+            BadDescriptor, f"flow {self.flow_id} belongs to the parent process; allocate one in this process"
+        )
+        self.read = self.readinto = self.read_many = self.write = self.write_many = refuse
+
+
+def _refusal(error: type[OuroError], message: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise error(message)
+
+    return refuse
+
+
+def _not_negative(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds >= 0:
+        raise InvalidArgument(f"a time-out of {seconds} s makes no sense; give 0 or more, or None to wait for ever")
+    return seconds

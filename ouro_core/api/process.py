@@ -1,0 +1,314 @@
+"""This process as the IRMd knows it, for synchronous code.
+
+Theory of operation. The first allocation connects to the IRMd and announces the process; that connection stays open as
+long as the process lives, and its end is how either side learns that the other is gone. Requests travel on connections
+of their own, one at a time on each, kept for the next one. To cancel a request is to close its connection. As the
+answer may be under way by then, closing waits for what the IRMd still says: a flow that came too late is deallocated.
+
+When the IRMd went away, the next allocation announces the process anew to whoever listens then; flows of the old one
+keep what they have and end as their other ends do. After a fork the child is a process of its own: the flows of its
+parent raise, the parent's connections are closed in the child, and its first allocation announces it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import sys
+import threading
+import weakref
+from collections import deque
+from pathlib import Path
+from typing import Final, TypeVar
+
+from ouro_core.contracts.packets import Options, PacketClient
+from ouro_core.model.errors import FlowTimeout, IrmdError, NotAllocated, OuroError, PacketsError
+from ouro_core.model.irm_requests import (
+    Allocation,
+    Announce,
+    Announced,
+    FlowAccept,
+    FlowAlloc,
+    FlowDealloc,
+    FlowJoin,
+)
+from ouro_core.model.qos import RAW, QosSpec
+from ouro_core.model.request import Request
+from ouro_core.rpc import fds
+from ouro_core.rpc.blocking import BlockingChannel, connect
+from ouro_core.rpc.paths import irm_socket
+from ouro_core.wire.control import decode
+
+from .flow import Flow, attach, check_qos
+from .watches import Keeper
+
+__all__ = ["Process", "current", "flow_accept", "flow_alloc", "flow_join", "packet_client", "program_name"]
+
+R = TypeVar("R")
+
+_IDLE: Final = 8
+"""Request connections that are kept."""
+_GRACE: Final = 5.0
+"""Seconds that the IRMd may be late with an answer before we believe that it hangs."""
+_LAST_WORDS: Final = 1.0
+"""Seconds to wait for the answer to a request that we gave up."""
+
+
+def program_name(argv0: str) -> str:
+    """What a process with this `sys.argv[0]` announces: the base name of its program, for bindings (irmd.md 5)."""
+    path = Path(argv0)
+    if path.name == "__main__.py":  # python -m package
+        path = path.parent
+    return path.name if path.name not in ("", "-c", "-m") else Path(sys.executable or "python").name
+
+
+def packet_client(announced: Announced) -> PacketClient:
+    """This process's view of the packet system that the IRM uses. PacketsError: it does not work here."""
+    from ouro_core.plugins import PluginHost
+
+    try:
+        host = PluginHost.from_environment()
+        host.load_only(announced.plugin)
+        system = host.get("pool_allocators", announced.system)
+        obstacle = system.usable()
+        if obstacle:
+            raise PacketsError(f'the IRMd uses the packet system "{announced.system}", which does not work: {obstacle}')
+    except BaseException:
+        fds.close_grants(announced)
+        raise
+    client: PacketClient = system.client(announced.grant.data, announced.grant.fds)
+    return client
+
+
+class RequestChannel(BlockingChannel):
+    """A connection that loses no flow: what still arrives for a request that was given up is in `late`."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = connect(path)
+        super().__init__(self.socket)
+        self._asking = False
+        self.late: list[Allocation] = []
+
+    def call(self, request: Request[R], timeout: float | None = None) -> R:
+        self._asking = True
+        try:
+            return super().call(request, timeout)
+        finally:
+            self._asking = False
+
+    def alive(self) -> bool:
+        """Whether the IRMd has not closed it."""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        try:
+            if self._asking and not self.closed:
+                self._hear_out()
+        except (OuroError, OSError):
+            pass  # nothing came, or nothing that can be read
+        finally:
+            super().close()
+
+    def _hear_out(self) -> None:
+        self.socket.shutdown(socket.SHUT_WR)  # which cancels
+        self.socket.settimeout(_LAST_WORDS)
+        while True:
+            data, received = fds.receive(self.socket)
+            self._received.extend(received)
+            if not data:
+                return
+            for frame in self._decoder.feed(data):
+                value = decode(frame.type, frame.body, self._take(frame.fds))
+                if isinstance(value, Allocation):
+                    self.late.append(value)
+
+
+class Process:
+    """This process, announced to one IRMd in one of its lives. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        """Announce. IrmdError: nobody listens. NotPermitted, PacketsError: the process cannot take part."""
+        self.path = path
+        self._channels: set[RequestChannel] = set()
+        self._idle: deque[RequestChannel] = deque()
+        self._owed: deque[int] = deque()  # flows the IRMd believes we have
+        self.lifetime = self._connect()
+        try:
+            self.client = packet_client(self.lifetime.call(Announce(program_name(sys.argv[0])), _GRACE))
+        except BaseException:
+            self.lifetime.close()
+            raise
+
+    def alive(self) -> bool:
+        """Whether that IRMd still is there."""
+        return self.lifetime.alive()
+
+    # ---- requests
+
+    def _connect(self) -> RequestChannel:
+        channel = RequestChannel(self.path)
+        self._channels.add(channel)
+        return channel
+
+    def call(self, request: Request[R], timeout: float | None = None) -> R:
+        """The answer. However it ends, no flow is left that nobody knows of."""
+        self._settle()
+        return self._call(request, timeout)
+
+    def _call(self, request: Request[R], timeout: float | None = None) -> R:
+        if not self.alive():  # where it was another one may listen now, who knows nothing of us and our flows
+            raise IrmdError("the IRMd of this flow went away")
+        try:
+            channel = self._idle.pop()
+        except IndexError:
+            channel = self._connect()
+        try:
+            reply = channel.call(request, timeout)
+        except BaseException:
+            self._give_up(channel)
+            raise
+        self._keep(channel)
+        return reply
+
+    def _keep(self, channel: RequestChannel) -> None:
+        self._idle.append(channel)
+        while len(self._idle) > _IDLE:
+            try:
+                spare = self._idle.popleft()
+            except IndexError:
+                return  # another thread took it
+            self._channels.discard(spare)
+            spare.close()
+
+    def _give_up(self, channel: RequestChannel) -> None:
+        if not channel.closed:  # the answer was an error: the connection is as good as before
+            self._keep(channel)
+            return
+        self._channels.discard(channel)
+        for allocation in channel.late:
+            fds.close_grants(allocation)
+            self._owed.append(allocation.flow_id)
+        if channel.late:
+            self._settle()
+
+    def _settle(self) -> None:
+        while self._owed:
+            try:
+                flow_id = self._owed.popleft()
+            except IndexError:
+                return
+            self._dealloc(flow_id)
+
+    # ---- flows
+
+    def flow(self, request: Request[Allocation], timeout: float | None) -> Flow:
+        """A flow by one of the three requests. `timeout`: seconds after which the IRMd must have answered."""
+        allocation = self.call(request, None if timeout is None else timeout + _GRACE)
+        options = Options()
+        try:
+            end, path = attach(self.client, allocation, options)
+        except BaseException:
+            self._dealloc(allocation.flow_id)
+            raise
+        flow = Flow(allocation, self.client, end, path, options, self._closed)
+        _flows.add(flow)
+        _keeper.add(end, allocation.qos.timeout / 1000)
+        return flow
+
+    def _closed(self, flow: Flow) -> None:
+        _keeper.remove(flow._end)
+        self._dealloc(flow.flow_id)
+
+    def _dealloc(self, flow_id: int) -> None:
+        try:
+            self._call(FlowDealloc(flow_id), _GRACE)
+        except (IrmdError, NotAllocated, FlowTimeout):
+            pass  # it is gone, or goes with the IRMd
+        except BaseException:
+            self._owed.append(flow_id)  # interrupted: the next request sees to it
+            raise
+
+    def close(self) -> None:
+        """Drop all connections: for the IRMd that is the end of this process."""
+        for channel in list(self._channels):
+            BlockingChannel.close(channel)
+        self._channels.clear()
+        self._idle.clear()
+
+
+# ---------------------------------------------------------------- the one of this process
+
+_lock = threading.Lock()
+_process: Process | None = None
+_keeper = Keeper()
+_flows: weakref.WeakSet[Flow] = weakref.WeakSet()
+_parents: list[Process] = []
+
+
+def current() -> Process:
+    """This process, announced, to a new IRMd when the last one went away. IrmdError."""
+    global _process
+    with _lock:
+        if _process is not None and not _process.alive():
+            _process.close()
+            _process = None
+        if _process is None:
+            _process = Process(irm_socket())
+        return _process
+
+
+def _forked() -> None:
+    global _lock, _process, _keeper, _flows
+    _lock, _keeper = threading.Lock(), Keeper()
+    flows, _flows = list(_flows), weakref.WeakSet()
+    for flow in flows:
+        flow._orphan()
+    if _process is not None:
+        _parents.append(_process)  # what it maps must not be unmapped here by a finalizer
+        _process.close()
+        _process = None
+
+
+def _exit() -> None:
+    for flow in list(_flows):
+        if flow._once.acquire(blocking=False):
+            flow._path.close()
+    if _process is not None:
+        _process.close()
+
+
+os.register_at_fork(after_in_child=_forked)
+atexit.register(_exit)
+
+
+# ---------------------------------------------------------------- the public functions
+
+
+def flow_alloc(name: str, qos: QosSpec | None = None, timeout: float | None = None, data: bytes = b"") -> Flow:
+    """A flow to a name. `qos` None: `RAW`. `timeout` in seconds, None: the IRMd's 20. `data` goes along to the peer.
+
+    UnknownName, IpcpError (no layer knows it), FlowTimeout, NotPermitted, CryptError, AuthenticationFailed;
+    NotSupported for a QoS that needs FRCT; IrmdError.
+    """
+    spec = check_qos(qos or RAW)
+    return current().flow(FlowAlloc(name, spec, timeout, bytes(data)), timeout)
+
+
+def flow_accept(timeout: float | None = None, data: bytes = b"") -> Flow:
+    """The next flow for a name that this process is bound to. `timeout` in seconds, None: for ever. `data` goes along
+    with the answer. FlowTimeout, NotSupported (the requester wants what is not there yet), IrmdError.
+    """
+    return current().flow(FlowAccept(timeout, bytes(data)), timeout)
+
+
+def flow_join(layer: str, timeout: float | None = None) -> Flow:
+    """A flow to everybody in a broadcast layer. `timeout` in seconds, None: the IRMd's 20. IpcpError (no such layer),
+    NotAllocated (refused), FlowTimeout, IrmdError.
+    """
+    return current().flow(FlowJoin(layer, timeout), timeout)

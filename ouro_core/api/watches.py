@@ -1,0 +1,116 @@
+"""Keep-alives of all flows of a process, or of one loop: `frct.liveness` put on a clock (flows.md 3.8).
+
+`Watches` is a table of ends and when to look at each. It has no clock: `Keeper` drives one from a thread that exists
+only while there is something to watch, `LoopKeeper` (in `aio`) from timers of an asyncio loop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from heapq import heappop, heappush
+from time import monotonic
+
+from ouro_core.contracts.packets import FlowEnd, State
+from ouro_core.frct.liveness import Liveness, LivenessAction
+from ouro_core.model.errors import OuroError
+
+__all__ = ["Keeper", "Watches"]
+
+
+class _Watch:
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.liveness = Liveness(timeout)
+
+
+class Watches:
+    """Ends whose peers are watched. Times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._watched: dict[FlowEnd, _Watch] = {}
+        self._due: list[tuple[float, int, FlowEnd, _Watch]] = []  # what is not in `_watched` any more is passed over
+        self._order = itertools.count()
+
+    def add(self, end: FlowEnd, timeout: float, now: float) -> None:
+        "Watch an end from now on; `timeout` in seconds, more than 0."
+        watch = self._watched[end] = _Watch(timeout)
+        self._look(end, watch, now)
+
+    def remove(self, end: FlowEnd) -> None:
+        "Watch it no more. An end that is not watched is no error."
+        self._watched.pop(end, None)
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def run(self, now: float) -> float | None:
+        "Look after every end whose time has come. When to come again; None: there is nothing to watch."
+        while self._due:
+            due, _, end, watch = self._due[0]
+            if self._watched.get(end) is not watch:
+                heappop(self._due)
+            elif due <= now:
+                heappop(self._due)
+                self._look(end, watch, now)
+            else:
+                return due
+        return None
+
+    def _look(self, end: FlowEnd, watch: _Watch, now: float) -> None:
+        try:
+            state, sequence = end.state, end.sequence()
+        except OuroError:  # closed
+            state, sequence = State.CLOSED, (0, 0)
+        if state & (State.CLOSED | State.DEAD | State.PEER):
+            self.remove(end)
+            return
+        if state & State.DOWN:  # nobody can be heard; the time begins anew when the flow is up again
+            watch.liveness = Liveness(watch.timeout)
+        action = watch.liveness.sample(sequence, now)
+        try:
+            if action is LivenessAction.PEER_TIMED_OUT:
+                end.mark(set=State.PEER)
+            elif action is LivenessAction.KEEPALIVE:
+                end.keepalive()
+        except OuroError:
+            pass  # it went down or was closed just now, or the other end does not read: the next look finds out
+        due = watch.liveness.next_timeout()
+        if due is None:
+            self.remove(end)
+        else:
+            heappush(self._due, (due, next(self._order), end, watch))
+
+
+class Keeper:
+    """The watches of a process: one daemon thread, none while there is nothing to watch."""
+
+    def __init__(self) -> None:
+        self._watches = Watches()
+        self._changed = threading.Condition()  # its lock is re-entrant: `remove` is called by finalizers, anywhere
+        self._thread: threading.Thread | None = None
+
+    def add(self, end: FlowEnd, timeout: float) -> None:
+        "Watch an end; a timeout of 0 asks for nothing."
+        if timeout <= 0:
+            return
+        with self._changed:
+            self._watches.add(end, timeout, monotonic())
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="ouro-keepalive", daemon=True)
+                self._thread.start()
+            else:
+                self._changed.notify()
+
+    def remove(self, end: FlowEnd) -> None:
+        "Watch it no more."
+        with self._changed:
+            self._watches.remove(end)
+            if not self._watches:
+                self._changed.notify()
+
+    def _run(self) -> None:
+        with self._changed:
+            while (due := self._watches.run(monotonic())) is not None:
+                self._changed.wait(max(due - monotonic(), 0))
+            self._thread = None
