@@ -13,7 +13,7 @@ a grant, a program or the machine.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import IntFlag
-from typing import TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from attrs import field, frozen
 
@@ -21,6 +21,8 @@ from ..model.flow import Grant
 from .programs import ForwardProgram, Group, PumpProgram, Route
 
 __all__ = [
+    "SHARED_GEOMETRY",
+    "USER_GEOMETRY",
     "BrokerFlow",
     "Buffer",
     "ClientRef",
@@ -92,6 +94,21 @@ class Geometry:
     head_room: int = 256
     tail_room: int = 32
     receive_share: float = 0.25  # of every class, which applications' writes leave to receivers
+
+
+SHARED_GEOMETRY: Final = Geometry(
+    tuple(
+        SizeClass(payload, blocks)
+        for payload, blocks in (
+            (256, 2048), (512, 1024), (1024, 768), (2048, 1536), (4096, 512), (16384, 128), (65536, 64),
+            (262144, 32), (1048576, 16),
+        )
+    )
+)  # fmt: skip
+"""Of the shared pool, unless configured: a packet of 1500 bytes is the common case, so that class has most memory."""
+
+USER_GEOMETRY: Final = Geometry(tuple(SizeClass(c.payload, c.blocks // 4) for c in SHARED_GEOMETRY.classes[:-1]))
+"""Of each other user's pool, unless configured."""
 
 
 class State(IntFlag):
@@ -488,6 +505,9 @@ class PacketSystem(ABC):
     """What `ouro_register_pool_allocators` returns: a class. `heap`: one process. `ssm`: shared memory."""
 
     name: str
+
+    in_process: ClassVar[bool] = False
+    """True: both ends of a flow must be in one process."""
 
     @classmethod
     @abstractmethod

@@ -17,7 +17,7 @@ from .replay import ReplayGuard
 from .security import PLAIN, Encryption, KemMode, OapResult, Security
 from .server import OapRequest, OapServer, answer
 from .suites import OapSuites, SuiteTable
-from .trace import header_lines
+from .trace import header_lines, request_lines
 
 __all__ = [
     "PLAIN",
@@ -34,4 +34,5 @@ __all__ = [
     "SuiteTable",
     "answer",
     "header_lines",
+    "request_lines",
 ]

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from ouro_core.model.errors import WireError
 from ouro_core.wire.oap import CIPHER_NIDS, DIGEST_NIDS, OapHeader
 
-__all__ = ["header_lines"]
+from .suites import OapSuites
+
+__all__ = ["header_lines", "request_lines"]
 
 _CIPHERS = {nid: name for name, nid in CIPHER_NIDS.items()}
 _DIGESTS = {nid: name for name, nid in DIGEST_NIDS.items()}
@@ -31,6 +34,15 @@ def header_lines(header: OapHeader, sent: bool) -> list[str]:
     }
     title = f"OAP_HDR [{header.id[:8].hex()} @ {time:%Y-%m-%d %H:%M:%S} (UTC) ] {'-->' if sent else '<--'}"
     return [title, *(f"  {label}: {value}" for label, value in fields.items())]
+
+
+def request_lines(suites: OapSuites, message: bytes, sent: bool) -> list[str]:
+    """`header_lines` of an encoded request, or one line that says why it cannot be read."""
+    try:
+        header = OapHeader.decode(message, ciphers=suites.known_ciphers, digests=suites.known_digests)
+    except WireError as error:
+        return [f"OAP_HDR of {len(message)} bytes: {error}"]
+    return header_lines(header, sent)
 
 
 def _size(blob: bytes) -> str:

@@ -14,7 +14,7 @@ import attrs
 
 from ..model.errors import NotFound
 
-__all__ = ["Rib", "to_plain"]
+__all__ = ["Rib", "children", "to_plain"]
 
 
 def to_plain(value: Any) -> Any:
@@ -32,6 +32,13 @@ def to_plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def children(tree: Any) -> tuple[str, ...]:
+    """The names in a subtree as `read` gives it, sorted; those that have more below with a slash."""
+    if not isinstance(tree, dict):
+        return ()
+    return tuple(sorted(name + ("/" if isinstance(value, dict) else "") for name, value in tree.items()))
 
 
 class Rib:
@@ -60,10 +67,7 @@ class Rib:
 
     def names(self, path: str = "") -> tuple[str, ...]:
         """The children at a path, sorted; a slash at the end says that there is more below. NotFound."""
-        tree = self.read(path)
-        if not isinstance(tree, dict):
-            return ()
-        return tuple(sorted(name + ("/" if isinstance(value, dict) else "") for name, value in tree.items()))
+        return children(self.read(path))
 
     def read(self, path: str = "") -> Any:
         """Everything at and below a path as plain dictionaries, lists and scalars. NotFound lists what there is."""

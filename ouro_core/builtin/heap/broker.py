@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 from weakref import WeakSet
 
+from ouro_core.builtin.movers import PythonForwarder, PythonPump, PythonRelay
 from ouro_core.contracts.packets import (
     BrokerFlow,
     ClientRef,
@@ -96,21 +97,15 @@ class HeapClient(PacketClient):
 
     def pump(self, program: PumpProgram, fd: int) -> Pump:
         self._open()
-        from ouro_core.builtin.movers import PythonPump
-
         return self._started(PythonPump(self, program, fd))
 
     def forwarder(self, program: ForwardProgram) -> Forwarder:
         self._open()
-        from ouro_core.builtin.movers import PythonForwarder
-
         return self._started(PythonForwarder(self, program))
 
     def relay(self, a: End, b: End, batch: int = 32) -> Mover:
         self._open()
-        from ouro_core.builtin.movers import PythonRelay
-
-        return self._started(PythonRelay(self, a, b, batch))
+        return self._started(PythonRelay(a, b, batch))
 
     def counters(self) -> Mapping[str, int]:
         with self._guard:
@@ -232,6 +227,8 @@ class HeapBroker(PacketBroker):
 
 class HeapPacketSystem(PacketSystem):
     name = "heap"
+
+    in_process = True
 
     @classmethod
     def usable(cls) -> str | None:

@@ -1,0 +1,452 @@
+"""How flows come and go (spec: irmd.md 7; the order of the attempts and the true error codes are ours).
+
+Theory of operation. An allocation to a name tries, in this order:
+
+1. *direct*: a process of this host accepts for the name, or is bound to it and may come to accept within the accept
+   window, or a program can be started for it. Both applications get the two ends of one segment; no IPCP is involved.
+2. *a layer*: the IPCPs are asked, and the first in the order of listings that knows the name gets the request.
+
+An accept call is a `Waiter`. Whoever has a request for a name takes the first waiter of its queue out of all queues
+in one
+step, so no two requests get the same one, and answers it with an `Allocation` or an error.
+
+OAP runs here: the client's half around the request, the server's half between taking a waiter and answering it. Every
+path that ends early goes through `_end`, which knows what there is to undo.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from ..contracts.packets import ClientRef, PacketBroker, State
+from ..ipcp.launcher import IpcpHandle
+from ..model.errors import (
+    CryptError,
+    FlowTimeout,
+    IpcpError,
+    IpcpStateError,
+    NotAllocated,
+    OuroError,
+    OutOfMemory,
+    UnknownName,
+)
+from ..model.flow import FlowState
+from ..model.ipcp_requests import FlowReply, IpcpFlowAlloc, IpcpFlowDealloc, IpcpFlowJoin, IpcpQuery
+from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowJoin
+from ..model.layer import IpcpState
+from ..model.log import PP, logger
+from ..model.names import check_name, hash_name
+from ..model.qos import NP1
+from ..model.request import Request
+from ..oap import OapClient, OapContext, OapResult, OapServer, OapSuites, ReplayGuard, request_lines
+from ..plugins import PluginHost
+from .programs import Starter
+from .registry import Flow, IpcpRecord, Name, Process, Registry, Segment, Waiter
+from .settings import (
+    DEALLOC_TIMEOUT,
+    DIRECT_MPL,
+    FLOW_ALLOC_TIMEOUT,
+    MAX_PENDING_PER_NAME,
+    QUERY_TIMEOUT,
+    IrmSettings,
+)
+
+__all__ = ["Allocator"]
+
+log = logger("irmd")
+"""Flows."""
+
+
+class Allocator:
+    """Flow allocation of one IRM."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        broker: PacketBroker,
+        suites: OapSuites,
+        plugins: PluginHost,
+        starter: Starter,
+        settings: IrmSettings,
+    ) -> None:
+        self._registry = registry
+        self._broker = broker
+        self._suites = suites
+        self._client = OapClient(suites)
+        self._server = OapServer(suites, ReplayGuard())
+        self._plugins = plugins
+        self._starter = starter
+        self._settings = settings
+        self._endings: set[asyncio.Task[None]] = set()
+        self.allocated = 0
+        self.refused = 0
+
+    # ------------------------------------------------------------ the requesting side
+
+    async def alloc(self, process: Process, request: FlowAlloc) -> Allocation:
+        """A flow of `process` to a name."""
+        check_name(request.dst)
+        self._plugins.authorize(request.dst, process.uid, process.pid, False)
+        log.debug("Allocating flow for %d to %s (uid %d).", process.pid, request.dst, process.ref.domain.uid)
+        return await self._within(request.timeout, f'no answer from "{request.dst}"', self._alloc(process, request))
+
+    async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
+        if self._settings.direct:
+            found = await self._alloc_direct(process, request)
+            if found is not None:
+                return found
+        ipcp = await self._find_layer(request.dst)
+        return await self._alloc_layer(process, request, ipcp)
+
+    async def _alloc_direct(self, process: Process, request: FlowAlloc) -> Allocation | None:
+        name = self._registry.names.get(request.dst)
+        if name is None or not (name.processes or any(p.auto for p in name.programs)):
+            return None
+        try:
+            waiter = await self._acceptor(name, lambda w: _share(w.process.ref, process.ref))
+        except FlowTimeout:
+            return None
+        if waiter is None:
+            return None
+        with _answering(waiter):
+            context = self._client.prepare(request.dst, request.data, time.time_ns())
+            response, theirs = self._serve(name, waiter, context.request)
+            ours = self._complete(context, response)
+            accepted = self._registry.create_flow(waiter.process, name.name, request.qos, None)
+            flow = None
+            try:
+                flow = self._registry.create_flow(process, name.name, request.qos, None)
+                self._join(accepted, flow)
+                answer = self._allocated(accepted, DIRECT_MPL, theirs)
+                allocation = self._allocated(flow, DIRECT_MPL, ours)
+            except BaseException:
+                for made in (accepted, flow):
+                    if made is not None:
+                        self._end(made, 0.0)
+                raise
+            waiter.result.set_result(answer)
+        return allocation
+
+    async def _find_layer(self, dst: str) -> IpcpRecord:
+        usable = [i for i in self._registry.sorted_ipcps() if i.state is IpcpState.OPERATIONAL and not i.broadcast]
+        tasks = [asyncio.ensure_future(self._knows(ipcp, dst)) for ipcp in usable]
+        try:
+            for ipcp, task in zip(usable, tasks, strict=True):
+                if await task:
+                    return ipcp
+        finally:
+            for task in tasks:
+                task.cancel()
+        layers = ", ".join(i.info.layer_name for i in usable) or "none"
+        if dst not in self._registry.names:
+            raise UnknownName(f'nobody knows the name "{dst}"; layers asked: {layers}')
+        raise IpcpError(f'no process of this host accepts flows for "{dst}", and no layer knows it; asked: {layers}')
+
+    async def _knows(self, ipcp: IpcpRecord, dst: str) -> bool:
+        if ipcp.handle is None or ipcp.layer is None:
+            return False
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT):
+                return (await ipcp.handle.call(IpcpQuery(hash_name(dst, ipcp.layer.hash)))).found
+        except (OuroError, TimeoutError):
+            return False
+
+    async def _alloc_layer(self, process: Process, request: FlowAlloc, ipcp: IpcpRecord) -> Allocation:
+        handle, layer = ipcp.handle, ipcp.layer
+        if handle is None or layer is None:
+            raise IpcpError(f"IPCP {ipcp.name} went away")
+        flow = self._registry.create_flow(process, request.dst, request.qos, ipcp)
+        try:
+            grant = self._segment(flow, ipcp).flow.grant(1) if ipcp.carries else None
+            context = self._client.prepare(request.dst, request.data, time.time_ns())
+            self._trace(context.request, sent=True)
+            hashed = hash_name(request.dst, layer.hash)
+            reply = await self._ask(flow, handle, IpcpFlowAlloc(flow.id, hashed, request.qos, context.request, grant))
+            return self._allocated(flow, reply.mpl, self._complete(context, reply.data))
+        except BaseException:
+            self._end(flow, 0.0)
+            raise
+
+    async def _ask(self, flow: Flow, handle: IpcpHandle, request: Request[FlowReply]) -> FlowReply:
+        """The IPCP's answer. If we stop waiting for it, the IPCP may have the flow all the same and must be told."""
+        flow.at_layer = True
+        try:
+            return await handle.call(request)
+        except OuroError:
+            flow.at_layer = False
+            raise
+
+    async def join(self, process: Process, request: FlowJoin) -> Allocation:
+        """A flow of `process` to everybody in a broadcast layer."""
+        check_name(request.layer, "layer")
+        return await self._within(
+            request.timeout, f'no answer from layer "{request.layer}"', self._join_layer(process, request)
+        )
+
+    async def _join_layer(self, process: Process, request: FlowJoin) -> Allocation:
+        ipcp = self._broadcast_member(request.layer)
+        handle, layer = ipcp.handle, ipcp.layer
+        assert handle is not None
+        assert layer is not None
+        flow = self._registry.create_flow(process, request.layer, NP1, ipcp)
+        try:
+            grant = self._segment(flow, ipcp).flow.grant(1)
+            hashed = hash_name(layer.name, layer.hash)
+            reply = await self._ask(flow, handle, IpcpFlowJoin(flow.id, hashed, grant))
+            return self._allocated(flow, reply.mpl, OapResult(b"", b""))
+        except BaseException:
+            self._end(flow, 0.0)
+            raise
+
+    def _broadcast_member(self, layer: str) -> IpcpRecord:
+        for ipcp in self._registry.sorted_ipcps():
+            if ipcp.broadcast and ipcp.handle is not None and ipcp.layer is not None and ipcp.layer.name == layer:
+                return ipcp
+        raise IpcpError(f'no IPCP of this host is in a broadcast layer "{layer}"; see: ouro ipcp list')
+
+    # ------------------------------------------------------------ the accepting side
+
+    async def accept(self, process: Process, request: FlowAccept) -> Allocation:
+        """The next flow for a name that `process` is bound to."""
+        waiter = Waiter(process, asyncio.get_running_loop().create_future(), request.data)
+        self._registry.wait(waiter)
+        try:
+            async with asyncio.timeout(request.timeout):
+                allocation: Allocation = await waiter.result
+                return allocation
+        except TimeoutError:
+            self._too_late(waiter)
+            raise FlowTimeout(f"no flow request came within {request.timeout:g} s") from None
+        except asyncio.CancelledError:
+            self._too_late(waiter)
+            raise
+        finally:
+            self._registry.withdraw(waiter)
+
+    def _too_late(self, waiter: Waiter) -> None:
+        """The caller is gone. If it was given a flow in the same moment, that ends."""
+        result = waiter.result
+        if result.done() and not result.cancelled() and result.exception() is None:
+            with contextlib.suppress(NotAllocated):
+                self.dealloc(waiter.process, result.result().flow_id, 0.0)
+
+    async def arrived(self, ipcp: IpcpRecord, request: FlowArrived) -> Arrival:
+        """A flow request came to an IPCP over its layer."""
+        if ipcp.layer is None:
+            raise IpcpStateError(f"IPCP {ipcp.name} is in no layer")
+        name = self._registry.name_of_hash(request.hash, ipcp.layer.hash)
+        waiter = await self._acceptor(name)
+        assert waiter is not None
+        with _answering(waiter):
+            response, result = self._serve(name, waiter, request.data)
+            flow = self._registry.create_flow(waiter.process, name.name, request.qos, ipcp)
+            try:
+                arrival = self._arrival(flow, request, response)
+                answer = self._allocated(flow, request.mpl, result)
+            except BaseException:
+                self._end(flow, 0.0)
+                raise
+            flow.at_layer = True
+            waiter.result.set_result(answer)
+        return arrival
+
+    def _arrival(self, flow: Flow, request: FlowArrived, response: bytes) -> Arrival:
+        ipcp = flow.provider
+        assert ipcp is not None
+        if not request.joins:
+            return Arrival(flow.id, response, self._segment(flow, ipcp).flow.grant(1))
+        other = self._registry.flows.get(request.joins)
+        if other is None or other.provider is not ipcp or other.state is not FlowState.ALLOC_PENDING:
+            raise NotAllocated(f"flow {request.joins} does not wait for an answer of IPCP {ipcp.name}")
+        if _share(flow.owner.ref, other.owner.ref):
+            self._join(flow, other)
+            return Arrival(flow.id, response)
+        mine, theirs = self._segment(flow, ipcp), self._segment(other, ipcp)
+        return Arrival(flow.id, response, mine.flow.grant(1), theirs.flow.grant(1))
+
+    async def _acceptor(self, name: Name, usable: Callable[[Waiter], bool] | None = None) -> Waiter | None:
+        """A waiter of a name, reserved. None: the first one is not `usable`. FlowTimeout: nobody accepted in time."""
+        loop = asyncio.get_running_loop()
+        started = not any(p.auto for p in name.programs)
+        deadline = loop.time() + (self._settings.accept_window if name.processes or started else 0.0)
+        while True:
+            while name.queue and name.queue[0].result.done():
+                self._registry.withdraw(name.queue[0])
+            if name.queue:
+                if usable is not None and not usable(name.queue[0]):
+                    return None
+                return self._registry.take(name)
+            if loop.time() >= deadline:
+                if started:
+                    raise FlowTimeout(f'no process accepts flows for "{name.name}"')
+                started = True
+                self._starter.start(name)
+                deadline = loop.time() + self._settings.start_window
+            await self._waiter_comes(name, deadline)
+
+    async def _waiter_comes(self, name: Name, deadline: float) -> None:
+        if len(name.waiting) >= MAX_PENDING_PER_NAME:
+            raise OutOfMemory(f'{len(name.waiting)} flow requests wait for "{name.name}" already')
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        name.waiting.append(future)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            with contextlib.suppress(ValueError):
+                name.waiting.remove(future)
+
+    # ------------------------------------------------------------ OAP
+
+    def _serve(self, name: Name, waiter: Waiter, request: bytes) -> tuple[bytes, OapResult]:
+        """The server's half, for a waiter that was taken."""
+        self._trace(request, sent=False)
+        try:
+            self._plugins.authorize(name.name, waiter.process.uid, waiter.process.pid, True)
+            return self._server.process(request, waiter.data, time.time_ns())
+        except OuroError as e:
+            self.refused += 1
+            log.warning("Refused a flow request for %s: %s", name.name, e)
+            raise
+
+    def _complete(self, context: OapContext, response: bytes) -> OapResult:
+        try:
+            return self._client.complete(context, response, time.time_ns())
+        except CryptError as e:
+            self.refused += 1
+            log.warning("Refused an answer from %s: %s", context.dst, e)
+            raise
+
+    def _trace(self, message: bytes, sent: bool) -> None:
+        oap = logger("irmd/oap")
+        if oap.isEnabledFor(PP):
+            for line in request_lines(self._suites, message, sent):
+                oap.log(PP, "%s", line)
+
+    # ------------------------------------------------------------ flows that are there
+
+    def _segment(self, flow: Flow, ipcp: IpcpRecord) -> Segment:
+        """Between a flow's owner (end 0) and its IPCP (end 1)."""
+        flow.segment = Segment(self._broker.create_flow(flow.id, flow.owner.ref, ipcp.process.ref))
+        return flow.segment
+
+    def _join(self, accepted: Flow, requested: Flow) -> None:
+        """One segment for both applications: end 0 is the accepting one's."""
+        made = self._broker.create_flow(accepted.id, accepted.owner.ref, requested.owner.ref)
+        accepted.segment = requested.segment = Segment(made, 2)
+        requested.side = 1
+        accepted.peer, requested.peer = requested, accepted
+
+    def _allocated(self, flow: Flow, mpl: int, result: OapResult) -> Allocation:
+        if flow.state is not FlowState.ALLOC_PENDING or flow.segment is None:
+            raise IpcpError("the application or the IPCP went away while the flow was allocated")
+        grant = flow.segment.flow.grant(flow.side)
+        flow.mpl = mpl
+        flow.state = FlowState.ALLOCATED
+        self.allocated += 1
+        self._plugins.observe("ouro_flow_allocated", flow=flow.info)
+        return Allocation(
+            flow.id, grant, flow.qos, mpl, flow.name, flow.provider is None,
+            result.data, result.cipher_nid, result.key or b"",
+        )  # fmt: skip
+
+    def dealloc(self, process: Process, flow_id: int, linger: float) -> None:
+        """The application gave a flow up. NotAllocated."""
+        flow = self._registry.flow(process, flow_id)
+        log.debug("Deallocating flow %d for process %d (timeout: %d s).", flow.id, process.pid, linger)
+        self._end(flow, linger)
+
+    def closed(self, ipcp: IpcpRecord, flow_id: int) -> None:
+        """The layer ended a flow; its application has to give it up still. Unknown ids are ignored."""
+        flow = self._registry.flows.get(flow_id)
+        if flow is not None and flow.provider is ipcp and flow.segment is not None:
+            flow.segment.flow.down(State.CLOSED)
+
+    def abandon(self, process: Process) -> None:
+        """All flows of a process that is gone."""
+        for flow in list(process.flows.values()):
+            self._end(flow, 0.0)
+
+    def provider_gone(self, ipcp: IpcpRecord) -> None:
+        """All flows over an IPCP that is gone."""
+        for flow in list(ipcp.flows):
+            if flow.segment is not None:
+                flow.segment.flow.down(State.DOWN)
+
+    def _end(self, flow: Flow, linger: float) -> None:
+        """Whatever became of it: the flow is its owner's no more. Idempotent."""
+        if flow.state in (FlowState.DEALLOC_PENDING, FlowState.DEALLOCATED):
+            return
+        was_allocated = flow.state is FlowState.ALLOCATED
+        self._registry.disown(flow)
+        if flow.segment is not None:
+            flow.segment.flow.down(State.CLOSED)
+        if was_allocated:
+            self._plugins.observe("ouro_flow_deallocated", flow=flow.info)
+        ipcp = flow.provider
+        if flow.at_layer and ipcp is not None and ipcp.handle is not None:
+            self._spawn(self._end_at_layer(flow, ipcp, linger))
+        else:
+            self._gone(flow)
+
+    async def _end_at_layer(self, flow: Flow, ipcp: IpcpRecord, linger: float) -> None:
+        try:
+            if ipcp.handle is not None:
+                async with asyncio.timeout(linger + DEALLOC_TIMEOUT):
+                    await ipcp.handle.call(IpcpFlowDealloc(flow.id, linger))
+        except TimeoutError:
+            log.warning("IPCP %s dealloc timed out after %d s.", ipcp.name, linger + DEALLOC_TIMEOUT)
+        except OuroError as e:
+            log.debug("IPCP %s could not deallocate flow %d: %s", ipcp.name, flow.id, e)
+        finally:
+            self._gone(flow)
+
+    def _gone(self, flow: Flow) -> None:
+        segment, flow.segment = flow.segment, None
+        self._registry.remove_flow(flow)
+        if segment is not None:
+            segment.release()
+        log.debug("Completed deallocation of flow_id %d by process %d.", flow.id, flow.owner.pid)
+
+    def _spawn(self, ending: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(ending)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def close(self) -> None:
+        """Wait for nothing any more: what is being ended has ended."""
+        for task in list(self._endings):
+            task.cancel()
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    async def _within(self, timeout: float | None, what: str, work: Coroutine[Any, Any, Allocation]) -> Allocation:
+        limit = FLOW_ALLOC_TIMEOUT if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                return await work
+        except TimeoutError:
+            raise FlowTimeout(f"{what} within {limit:g} s") from None
+
+
+def _share(a: ClientRef, b: ClientRef) -> bool:
+    """Whether both clients can have one pool."""
+    try:
+        a.domain.poorer(b.domain)
+    except ValueError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _answering(waiter: Waiter) -> Iterator[None]:
+    """For work on behalf of an accept call that was taken out of the queues: what fails is its error too."""
+    try:
+        yield
+    except BaseException as e:
+        if not waiter.result.done():
+            waiter.result.set_exception(e if isinstance(e, OuroError) else IpcpError(f"allocation failed: {e!r}"))
+        raise

@@ -1,0 +1,406 @@
+"""The registry: what the IRM knows of names, programs, processes, IPCPs and flows, and nothing it does (spec:
+irmd.md 4-6).
+
+No I/O, no clock, no waiting. Objects refer to each other both ways, and only the methods here change that, so what they
+promise can be checked after any sequence of calls (`check`):
+
+* a name is in a process's `names` exactly when the process is in the name's `processes`;
+* every waiter of a process stands once in the queue of each of the process's names, and nowhere else;
+* a flow is in the `flows` of its owner, and its id is taken; ids are the lowest free ones.
+"""
+
+import asyncio
+import heapq
+import os
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import define, field
+
+from ..contracts.packets import BrokerFlow, ClientRef
+from ..ipcp.launcher import IpcpHandle
+from ..model.errors import Exists, InvalidArgument, NotAllocated, NotFound, OutOfMemory, UnknownName
+from ..model.flow import MAX_FLOWS, FlowInfo, FlowState
+from ..model.layer import IpcpInfo, IpcpState, LayerInfo
+from ..model.names import HashAlgorithm, LoadBalance, NameInfo, hash_name
+from ..model.qos import QosSpec
+
+__all__ = ["Flow", "IpcpRecord", "Name", "Process", "Program", "Registry", "Segment", "Waiter"]
+
+
+@define(eq=False)
+class Program:
+    """A program bound to one name. `auto`: start it when nobody accepts, as the user `uid` who bound it."""
+
+    path: str
+    args: tuple[str, ...]
+    auto: bool
+    uid: int
+
+    @property
+    def basename(self) -> str:
+        """What processes of it announce."""
+        return os.path.basename(self.path)
+
+
+@define(eq=False)
+class Waiter:
+    """One accept call. `result` becomes an `Allocation`, or the error that ended the allocation."""
+
+    process: "Process"
+    result: "asyncio.Future[Any]" = field(repr=False)
+    data: bytes = b""
+
+
+@define(eq=False)
+class Name:
+    """A name. `queue` holds the waiters of its processes in the order in which they get flows."""
+
+    info: NameInfo
+    programs: list[Program] = field(factory=list)
+    processes: "set[Process]" = field(factory=set)
+    queue: deque[Waiter] = field(factory=deque)
+    waiting: "list[asyncio.Future[None]]" = field(factory=list, repr=False)  # requests that want a waiter
+
+    @property
+    def name(self) -> str:
+        """The name itself."""
+        return self.info.name
+
+
+@define(eq=False)
+class Process:
+    """A client: an application that announced itself, or an IPCP (then `ipcp` is set)."""
+
+    ref: ClientRef
+    pid: int
+    uid: int
+    program: str
+    names: set[str] = field(factory=set)
+    flows: dict[int, "Flow"] = field(factory=dict)
+    waiters: set[Waiter] = field(factory=set)
+    ipcp: "IpcpRecord | None" = None
+
+    @property
+    def id(self) -> int:
+        """The client id: never used twice."""
+        return self.ref.id
+
+
+@define(eq=False)
+class IpcpRecord:
+    """An IPCP. It is a client too: `process`."""
+
+    process: Process
+    type: str
+    name: str
+    state: IpcpState = IpcpState.INIT
+    layer: LayerInfo | None = None
+    handle: IpcpHandle | None = field(default=None, repr=False)
+    broadcast: bool = False
+    carries: bool = True
+    flows: "set[Flow]" = field(factory=set, repr=False)  # of other processes, that it provides
+
+    @property
+    def id(self) -> int:
+        """The same as its process's."""
+        return self.process.id
+
+    @property
+    def info(self) -> IpcpInfo:
+        """As in listings."""
+        return IpcpInfo(self.id, self.process.pid, self.type, self.name, self.state, self.layer)
+
+
+@define(eq=False)
+class Segment:
+    """The shared memory of one or two flow records: two when both applications of a local flow share it."""
+
+    flow: BrokerFlow = field(repr=False)
+    users: int = 1
+
+    def release(self) -> None:
+        """One record less; the last one destroys it."""
+        self.users -= 1
+        if self.users == 0:
+            self.flow.destroy()
+
+
+@define(eq=False)
+class Flow:
+    """One end of a flow, owned by a process. `provider` None: a direct flow."""
+
+    id: int
+    owner: Process
+    name: str
+    qos: QosSpec
+    provider: IpcpRecord | None
+    state: FlowState = FlowState.ALLOC_PENDING
+    mpl: int = 0
+    peer: "Flow | None" = None  # the other end, when it is on this host and shares the segment
+    segment: Segment | None = None
+    side: int = 0  # which end of the segment is the owner's
+    at_layer: bool = False  # the provider has it, or may have it
+
+    @property
+    def info(self) -> FlowInfo:
+        """As in listings."""
+        peer_pid = self.peer.owner.pid if self.peer else (self.provider.process.pid if self.provider else 0)
+        return FlowInfo(
+            self.id, self.state, self.owner.pid, peer_pid, self.provider.id if self.provider else 0,
+            self.name, self.qos, self.mpl, self.owner.ref.domain.uid,
+        )  # fmt: skip
+
+
+class Registry:
+    """All of them. Methods raise `OuroError`s with the value that was wrong."""
+
+    def __init__(self, max_flows: int = MAX_FLOWS) -> None:
+        self.names: dict[str, Name] = {}
+        self.processes: dict[int, Process] = {}
+        self.ipcps: dict[int, IpcpRecord] = {}
+        self.flows: dict[int, Flow] = {}
+        self._by_pid: dict[int, Process] = {}
+        self._by_hash: dict[HashAlgorithm, dict[bytes, Name]] = {}
+        self._max_flows = max_flows
+        self._free_ids: list[int] = []
+        self._next_id = 1
+
+    # ------------------------------------------------------------ names
+
+    def create_name(self, info: NameInfo) -> Name:
+        """The name, new or as it was."""
+        known = self.names.get(info.name)
+        if known is not None:
+            return known
+        name = self.names[info.name] = Name(info)
+        for algorithm, table in self._by_hash.items():
+            table[hash_name(info.name, algorithm)] = name
+        return name
+
+    def name(self, name: str) -> Name:
+        """UnknownName when it is not in the registry."""
+        found = self.names.get(name)
+        if found is None:
+            raise UnknownName(f'name "{name}" is not known here; create it with: ouro name create {name}')
+        return found
+
+    def name_of_hash(self, hash: bytes, algorithm: HashAlgorithm) -> Name:
+        """The name that a layer means by a hash. UnknownName."""
+        table = self._by_hash.get(algorithm)
+        if table is None:
+            table = self._by_hash[algorithm] = {hash_name(n.name, algorithm): n for n in self.names.values()}
+        found = table.get(hash)
+        if found is None:
+            raise UnknownName(f"no name for hash {hash[:4].hex()}")
+        return found
+
+    def destroy_name(self, name: str) -> None:
+        """Take it out, with all its bindings."""
+        gone = self.name(name)
+        for process in list(gone.processes):
+            self.unbind_process(process, name)
+        for algorithm, table in self._by_hash.items():
+            table.pop(hash_name(name, algorithm), None)
+        del self.names[name]
+        _wake(gone)
+
+    def sorted_names(self) -> list[Name]:
+        """In order of their bytes."""
+        return [self.names[n] for n in sorted(self.names, key=str.encode)]
+
+    # ------------------------------------------------------------ bindings
+
+    def bind_program(self, name: str, program: Program) -> None:
+        """Processes of the program inherit the name when they announce. Exists when it is bound already."""
+        bound = self.name(name)
+        if any(p.path == program.path for p in bound.programs):
+            raise Exists(f'program {program.path} is bound to "{name}" already')
+        bound.programs.append(program)
+
+    def unbind_program(self, program: str, name: str = "") -> None:
+        """By path or base name; from one name or from all. NotFound when there is nothing to unbind."""
+        found = False
+        for candidate in [self.name(name)] if name else list(self.names.values()):
+            keep = [p for p in candidate.programs if program not in (p.path, p.basename)]
+            found = found or len(keep) < len(candidate.programs)
+            candidate.programs[:] = keep
+        if not found:
+            where = f' to "{name}"' if name else " to any name"
+            raise NotFound(f"program {program} is not bound{where}")
+
+    def bind_process(self, process: Process, name: str) -> None:
+        """The process accepts flows for the name from now on, also with accept calls under way. Exists."""
+        bound = self.name(name)
+        if process in bound.processes:
+            raise Exists(f'process {process.pid} is bound to "{name}" already')
+        bound.processes.add(process)
+        process.names.add(name)
+        for waiter in process.waiters:
+            _enqueue(bound, waiter)
+
+    def unbind_process(self, process: Process, name: str = "") -> None:
+        """From one name or from all. NotFound when it was not bound."""
+        if name and name not in process.names:
+            raise NotFound(f'process {process.pid} is not bound to "{name}"')
+        for bound in [name] if name else list(process.names):
+            record = self.names[bound]
+            record.processes.discard(process)
+            process.names.discard(bound)
+            for waiter in process.waiters:
+                record.queue.remove(waiter)
+
+    # ------------------------------------------------------------ processes
+
+    def add_process(self, process: Process) -> None:
+        """An announcement: the process inherits the names its program is bound to."""
+        self.processes[process.id] = process
+        if process.ipcp is None:
+            self._by_pid[process.pid] = process
+            for name in self.names.values():
+                if any(p.basename == process.program for p in name.programs):
+                    self.bind_process(process, name.name)
+
+    def process(self, pid: int) -> Process:
+        """The application with this pid. NotFound when it did not announce."""
+        found = self._by_pid.get(pid)
+        if found is None:
+            raise NotFound(f"process {pid} did not announce here; it must use Ouro with the same runtime directory")
+        return found
+
+    def remove_process(self, process: Process) -> None:
+        """It is gone: out of all names. Its flows must have been removed before."""
+        if process.flows:
+            raise InvalidArgument(f"process {process.pid} has flows: {sorted(process.flows)}")
+        for waiter in list(process.waiters):
+            self.withdraw(waiter)
+        self.unbind_process(process)
+        self.processes.pop(process.id, None)
+        if self._by_pid.get(process.pid) is process:
+            del self._by_pid[process.pid]
+
+    # ------------------------------------------------------------ accepting
+
+    def wait(self, waiter: Waiter) -> None:
+        """An accept call begins."""
+        waiter.process.waiters.add(waiter)
+        for name in waiter.process.names:
+            _enqueue(self.names[name], waiter)
+
+    def withdraw(self, waiter: Waiter) -> None:
+        """An accept call ends, or was given a flow."""
+        if waiter in waiter.process.waiters:
+            waiter.process.waiters.discard(waiter)
+            for name in waiter.process.names:
+                self.names[name].queue.remove(waiter)
+
+    def take(self, name: Name) -> Waiter | None:
+        """The accept call that gets the next flow of a name; it is reserved: nobody else gets it."""
+        if not name.queue:
+            return None
+        waiter = name.queue[0]
+        self.withdraw(waiter)
+        return waiter
+
+    # ------------------------------------------------------------ IPCPs
+
+    def add_ipcp(self, ipcp: IpcpRecord) -> None:
+        """A new IPCP, with its process."""
+        ipcp.process.ipcp = ipcp
+        self.ipcps[ipcp.id] = ipcp
+        self.add_process(ipcp.process)
+
+    def ipcp(self, number: int) -> IpcpRecord:
+        """NotFound."""
+        found = self.ipcps.get(number)
+        if found is None:
+            raise NotFound(f"there is no IPCP with id {number}; see: ouro ipcp list")
+        return found
+
+    def remove_ipcp(self, ipcp: IpcpRecord) -> None:
+        """It is gone. Flows over it stay until their owners give them up."""
+        self.ipcps.pop(ipcp.id, None)
+        ipcp.state = IpcpState.NULL
+        ipcp.handle = None
+        self.remove_process(ipcp.process)
+
+    def sorted_ipcps(self) -> list[IpcpRecord]:
+        """In the order of listings, which is that of the search for a destination."""
+        return sorted(self.ipcps.values(), key=lambda i: i.info.sort_key)
+
+    # ------------------------------------------------------------ flows
+
+    def create_flow(self, owner: Process, name: str, qos: QosSpec, provider: IpcpRecord | None) -> Flow:
+        """With the lowest free id. OutOfMemory when there is none."""
+        if self._free_ids:
+            number = heapq.heappop(self._free_ids)
+        elif self._next_id < self._max_flows:
+            number = self._next_id
+            self._next_id += 1
+        else:
+            raise OutOfMemory(f"all {self._max_flows - 1} flow ids are in use")
+        flow = self.flows[number] = Flow(number, owner, name, qos, provider)
+        owner.flows[number] = flow
+        if provider is not None:
+            provider.flows.add(flow)
+        return flow
+
+    def flow(self, owner: Process, number: int) -> Flow:
+        """A flow of this process. NotAllocated when it has none of that id."""
+        found = owner.flows.get(number)
+        if found is None or found.state is FlowState.DEALLOC_PENDING:
+            raise NotAllocated(f"process {owner.pid} has no flow {number}")
+        return found
+
+    def disown(self, flow: Flow) -> None:
+        """Its owner gave it up or died; the record stays until the layer is done with it."""
+        flow.owner.flows.pop(flow.id, None)
+        flow.state = FlowState.DEALLOC_PENDING
+
+    def remove_flow(self, flow: Flow) -> None:
+        """It is gone; its id is free. Idempotent."""
+        if self.flows.pop(flow.id, None) is None:
+            return
+        flow.owner.flows.pop(flow.id, None)
+        flow.state = FlowState.DEALLOCATED
+        if flow.provider is not None:
+            flow.provider.flows.discard(flow)
+        if flow.peer is not None:
+            flow.peer.peer = None
+            flow.peer = None
+        heapq.heappush(self._free_ids, flow.id)
+
+    # ------------------------------------------------------------ what must always hold
+
+    def check(self) -> None:
+        """AssertionError when one of the promises in the head of this module is broken. For tests."""
+        for name in self.names.values():
+            assert all(name.name in p.names for p in name.processes)
+            assert len(set(map(id, name.queue))) == len(name.queue)
+            expected = {id(w) for p in name.processes for w in p.waiters}
+            assert {id(w) for w in name.queue} == expected
+        for process in self.processes.values():
+            assert all(process in self.names[n].processes for n in process.names)
+            assert all(f.owner is process and self.flows[i] is f for i, f in process.flows.items())
+        assert all(0 < i < self._max_flows for i in self.flows)
+        assert sorted([*self.flows, *self._free_ids]) == list(range(1, self._next_id))
+
+    def __iter__(self) -> Iterator[Flow]:
+        """Flows in order of their ids."""
+        return iter([self.flows[i] for i in sorted(self.flows)])
+
+
+def _enqueue(name: Name, waiter: Waiter) -> None:
+    if name.info.balance is LoadBalance.ROUND_ROBIN:
+        name.queue.append(waiter)
+    else:
+        name.queue.appendleft(waiter)
+    _wake(name)
+
+
+def _wake(name: Name) -> None:
+    for future in name.waiting:
+        if not future.done():
+            future.set_result(None)
+    name.waiting.clear()

@@ -1,0 +1,294 @@
+"""Who may ask what: the IRM as one caller sees it (the plan's section "Who may do what").
+
+A request is answered by the method that `_HANDLERS` names for its class. Methods that only look things up return the
+reply at once; the others are coroutines. Root, the daemon's user and group `ouroboros` administer; everybody may
+allocate
+and accept flows, create names (a bounded number) and bind own processes and programs to names that are theirs or open.
+"""
+
+import json
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from ..model import irm_requests as r
+from ..model.errors import InvalidArgument, NotFound, NotPermitted, OuroError, OutOfMemory
+from ..model.log import logger, set_debug
+from ..model.names import MAX_PATH, NameInfo, check_name
+from ..model.request import Request
+from ..rib import children
+from ..rpc.credentials import Credentials
+from .programs import check_program
+from .registry import IpcpRecord, Name, Process, Program
+from .settings import MAX_NAMES_PER_USER
+
+if TYPE_CHECKING:
+    from .irm import Irm
+
+__all__ = ["IpcpSession", "Session"]
+
+log = logger("irmd")
+
+
+class Session:
+    """One connection of a process. `process` is its client once it announced, on this connection or another."""
+
+    def __init__(self, irm: "Irm", credentials: Credentials) -> None:
+        self._irm = irm
+        self._credentials = credentials
+        self._own: Process | None = None
+        self.admin = irm.is_admin(credentials)
+
+    @property
+    def lifetime(self) -> Process | None:
+        """The process, when this is its lifetime connection."""
+        return self._own
+
+    def call(self, request: Request[Any]) -> Any:
+        """The reply, or an awaitable of it. OuroError; NotPermitted names what would be needed."""
+        handler = _HANDLERS.get(type(request))
+        if handler is None:
+            raise NotPermitted(f"{type(request).__name__} is not for applications")
+        return handler(self, request)
+
+    def undelivered(self, reply: object) -> None:
+        """A reply that its caller did not wait for: a flow in it ends."""
+        if isinstance(reply, r.Allocation):
+            try:
+                self._irm.allocator.dealloc(self._process(), reply.flow_id, 0.0)
+            except OuroError:
+                pass  # the process is gone, and its flows with it
+
+    # ------------------------------------------------------------ rights
+
+    def _administer(self) -> None:
+        if not self.admin:
+            raise NotPermitted("this needs root, the user of the IRMd, or membership in group ouroboros")
+
+    def _process(self) -> Process:
+        if self._own is not None and self._own.id in self._irm.registry.processes:
+            return self._own
+        try:
+            return self._irm.registry.process(self._credentials.pid)
+        except NotFound:
+            raise InvalidArgument(f"process {self._credentials.pid} must announce first") from None
+
+    def _own_name(self, name: str, *, bind: bool = False) -> Name:
+        """A name the caller may change (or bind to); created as the caller's when it is missing."""
+        known = self._irm.registry.names.get(check_name(name))
+        if known is None:
+            return self._create(NameInfo(name))
+        info = known.info
+        if self.admin or info.owner == self._credentials.uid or (bind and info.open):
+            return known
+        raise NotPermitted(f'name "{name}" belongs to user {info.owner}; it must be yours or marked open')
+
+    def _create(self, info: NameInfo) -> Name:
+        uid = self._credentials.uid
+        names = self._irm.registry.names
+        if not self.admin and sum(1 for n in names.values() if n.info.owner == uid) >= MAX_NAMES_PER_USER:
+            raise OutOfMemory(f"user {uid} has {MAX_NAMES_PER_USER} names already")
+        log.info("Created new name: %s.", info.name)
+        return self._irm.registry.create_name(evolve(info, owner=uid))
+
+    # ------------------------------------------------------------ applications
+
+    def announce(self, request: r.Announce) -> r.Announced:
+        process, announced = self._irm.announce(self._credentials, request.program)
+        self._own = process
+        return announced
+
+    def flow_alloc(self, request: r.FlowAlloc) -> Awaitable[r.Allocation]:
+        return self._irm.allocator.alloc(self._process(), request)
+
+    def flow_accept(self, request: r.FlowAccept) -> Awaitable[r.Allocation]:
+        return self._irm.allocator.accept(self._process(), request)
+
+    def flow_join(self, request: r.FlowJoin) -> Awaitable[r.Allocation]:
+        return self._irm.allocator.join(self._process(), request)
+
+    def flow_dealloc(self, request: r.FlowDealloc) -> None:
+        if not 0 <= request.linger <= 3600:
+            raise InvalidArgument(f"a linger time of {request.linger} s; 0 to 3600 is right")
+        self._irm.allocator.dealloc(self._process(), request.flow_id, request.linger)
+
+    # ------------------------------------------------------------ names and bindings
+
+    def create_name(self, request: r.CreateName) -> None:
+        info = request.info
+        check_name(info.name)
+        files = (info.server_enc, info.server_crt, info.server_key, info.client_enc, info.client_crt, info.client_key)
+        if any(files) and not self.admin:
+            self._administer()  # the IRMd reads these files with its own rights
+        if any(len(f.encode()) > MAX_PATH for f in files):
+            raise InvalidArgument(f"a path of a security file is longer than {MAX_PATH} bytes")
+        if info.name not in self._irm.registry.names:
+            self._create(info)
+
+    def destroy_name(self, request: r.DestroyName) -> None:
+        self._irm.registry.name(request.name)
+        self._own_name(request.name)
+        self._irm.registry.destroy_name(request.name)
+        log.info("Destroyed name: %s.", request.name)
+
+    def list_names(self, _: r.ListNames) -> r.NameList:
+        return r.NameList(tuple(n.info for n in self._irm.registry.sorted_names()))
+
+    def bind_program(self, request: r.BindProgram) -> None:
+        uid = self._credentials.uid
+        path = check_program(request.path, uid)
+        self._own_name(request.name)
+        self._irm.registry.bind_program(request.name, Program(path, request.args, request.auto, uid))
+        log.info("Bound program %s to name %s.", path, request.name)
+
+    def unbind_program(self, request: r.UnbindProgram) -> None:
+        if request.name:
+            self._irm.registry.name(request.name)
+            self._own_name(request.name)
+        else:
+            self._administer()
+        self._irm.registry.unbind_program(request.program, request.name)
+
+    async def bind_process(self, request: r.BindProcess) -> None:
+        process = await self._irm.announced(request.pid)
+        self._mine(process)
+        self._own_name(request.name, bind=True)
+        self._irm.registry.bind_process(process, request.name)
+        log.info("Bound process %d to name %s.", request.pid, request.name)
+
+    def unbind_process(self, request: r.UnbindProcess) -> None:
+        process = self._irm.registry.process(request.pid)
+        self._mine(process)
+        self._irm.registry.unbind_process(process, request.name)
+
+    def _mine(self, process: Process) -> None:
+        if not self.admin and process.uid != self._credentials.uid:
+            raise NotPermitted(f"process {process.pid} belongs to user {process.uid}")
+
+    # ------------------------------------------------------------ IPCPs
+
+    def bind_ipcp(self, request: r.BindIpcp) -> None:
+        self._administer()
+        ipcp = self._irm.registry.ipcp(request.ipcp)
+        self._own_name(request.name)
+        self._irm.registry.bind_process(ipcp.process, request.name)
+
+    def unbind_ipcp(self, request: r.UnbindIpcp) -> None:
+        self._administer()
+        self._irm.registry.unbind_process(self._irm.registry.ipcp(request.ipcp).process, request.name)
+
+    async def reg_name(self, request: r.RegName) -> None:
+        self._administer()
+        ipcp = self._irm.registry.ipcp(request.ipcp)
+        self._own_name(request.name)
+        await self._irm.ipcps.reg(ipcp, request.name)
+        log.info("Registered %s with IPCP %d.", request.name, ipcp.process.pid)
+
+    async def unreg_name(self, request: r.UnregName) -> None:
+        self._administer()
+        check_name(request.name)
+        await self._irm.ipcps.unreg(self._irm.registry.ipcp(request.ipcp), request.name)
+
+    async def create_ipcp(self, request: r.CreateIpcp) -> Any:
+        self._administer()
+        record = await self._irm.ipcps.create(request.type, request.name, self._irm.new_ref())
+        return record.info
+
+    async def destroy_ipcp(self, request: r.DestroyIpcp) -> None:
+        self._administer()
+        await self._irm.ipcps.destroy(self._irm.registry.ipcp(request.ipcp))
+
+    def list_ipcps(self, _: r.ListIpcps) -> r.IpcpList:
+        return r.IpcpList(tuple(i.info for i in self._irm.registry.sorted_ipcps()))
+
+    async def bootstrap_ipcp(self, request: r.BootstrapIpcp) -> Any:
+        self._administer()
+        return await self._irm.ipcps.bootstrap(self._irm.registry.ipcp(request.ipcp), request)
+
+    async def enroll_ipcp(self, request: r.EnrollIpcp) -> Any:
+        self._administer()
+        return await self._irm.ipcps.enroll(self._irm.registry.ipcp(request.ipcp), request)
+
+    async def connect_ipcp(self, request: r.ConnectIpcp) -> None:
+        self._administer()
+        await self._irm.ipcps.connect(self._irm.registry.ipcp(request.ipcp), request)
+
+    async def disconnect_ipcp(self, request: r.DisconnectIpcp) -> None:
+        self._administer()
+        await self._irm.ipcps.disconnect(self._irm.registry.ipcp(request.ipcp), request)
+
+    # ------------------------------------------------------------ looking inside
+
+    async def rib_list(self, request: r.RibList) -> r.RibNames:
+        self._administer()
+        return r.RibNames(children(await self._irm.rib_read(request.path)))
+
+    async def rib_read(self, request: r.RibRead) -> r.RibText:
+        self._administer()
+        return r.RibText(json.dumps(await self._irm.rib_read(request.path)))
+
+    def list_flows(self, _: r.ListFlows) -> r.FlowList:
+        self._administer()
+        return r.FlowList(tuple(f.info for f in self._irm.registry))
+
+    def set_debug(self, request: r.SetDebug) -> None:
+        self._administer()
+        set_debug(request.components)
+
+
+_HANDLERS: dict[type, Any] = {
+    r.Announce: Session.announce,
+    r.FlowAlloc: Session.flow_alloc,
+    r.FlowAccept: Session.flow_accept,
+    r.FlowJoin: Session.flow_join,
+    r.FlowDealloc: Session.flow_dealloc,
+    r.CreateName: Session.create_name,
+    r.DestroyName: Session.destroy_name,
+    r.ListNames: Session.list_names,
+    r.BindProgram: Session.bind_program,
+    r.UnbindProgram: Session.unbind_program,
+    r.BindProcess: Session.bind_process,
+    r.UnbindProcess: Session.unbind_process,
+    r.BindIpcp: Session.bind_ipcp,
+    r.UnbindIpcp: Session.unbind_ipcp,
+    r.RegName: Session.reg_name,
+    r.UnregName: Session.unreg_name,
+    r.CreateIpcp: Session.create_ipcp,
+    r.DestroyIpcp: Session.destroy_ipcp,
+    r.ListIpcps: Session.list_ipcps,
+    r.BootstrapIpcp: Session.bootstrap_ipcp,
+    r.EnrollIpcp: Session.enroll_ipcp,
+    r.ConnectIpcp: Session.connect_ipcp,
+    r.DisconnectIpcp: Session.disconnect_ipcp,
+    r.RibList: Session.rib_list,
+    r.RibRead: Session.rib_read,
+    r.ListFlows: Session.list_flows,
+    r.SetDebug: Session.set_debug,
+}
+"""What applications and administrators may ask."""
+
+
+class IpcpSession:
+    """The IRM as an IPCP sees it: its layer's incoming flows, and flows of its own over other layers."""
+
+    def __init__(self, irm: "Irm", ipcp: IpcpRecord) -> None:
+        self._irm = irm
+        self._ipcp = ipcp
+
+    def call(self, request: Request[Any]) -> Any:
+        """The reply, or an awaitable of it."""
+        allocator, process = self._irm.allocator, self._ipcp.process
+        match request:
+            case r.FlowArrived():
+                return allocator.arrived(self._ipcp, request)
+            case r.FlowClosed():
+                return allocator.closed(self._ipcp, request.flow_id)
+            case r.FlowAlloc():
+                return allocator.alloc(process, request)
+            case r.FlowAccept():
+                return allocator.accept(process, request)
+            case r.FlowDealloc():
+                return allocator.dealloc(process, request.flow_id, request.linger)
+            case _:
+                raise NotPermitted(f"{type(request).__name__} is not for IPCPs")
