@@ -1,0 +1,1 @@
+"""Packets of local flows in shared memory: the packet system `ssm`."""

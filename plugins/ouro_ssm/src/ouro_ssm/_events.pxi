@@ -1,0 +1,443 @@
+# Event sets. A segment per client and trust domain; all `EventSet`s of a client share lane *loop* of its segments.
+
+
+FLOW_BITS = 3072                     # the broker gives these bits; the others are the client's, for its pairs
+
+
+@cython.final
+@cython.no_gc
+cdef class Events:
+    """The event set segment of one client and domain, with the eventfds of its lanes, which it owns."""
+    cdef EventShm *shm
+    cdef int fds[LANES]
+    cdef Segment segment
+    cdef readonly uint32_t number
+    cdef dict table                  # bit -> EndCore: the ends in EventSets of this process
+    cdef list pair_bits              # free ones
+    cdef bint armed                  # somebody here wants the eventfd of lane loop
+    cdef bint owed                   # it was written for that, or is about to be
+    cdef object __weakref__
+
+    def __cinit__(self):
+        self.fds[BULK] = self.fds[LOOP] = -1
+
+    def __init__(self, int fd, uint32_t number, owner, bulk, loop):
+        """Takes over the eventfds `bulk` and `loop` when it succeeds, not `fd`. PacketsError: not such a segment."""
+        what = f"event set {number}"
+        self.segment = open_memory(fd, what, sizeof(EventShm), owner)
+        check_head(self.segment, what, EVENT_MAGIC, number)
+        for lane in (bulk, loop):
+            if not is_eventfd(lane):
+                raise PacketsError(f"{what}: descriptor {lane} is no eventfd")
+        self.shm = <EventShm *> self.segment.base
+        self.number = number
+        self.table = {}
+        self.pair_bits = list(range(FLOW_BITS, EVENT_BITS))
+        self.fds[BULK], self.fds[LOOP] = bulk, loop
+
+    def __dealloc__(self):
+        for lane in range(LANES):
+            if self.fds[lane] >= 0:
+                close(self.fds[lane])
+
+    @property
+    def inode(self):
+        return self.segment.inode
+
+    def wake(self, uint32_t bit):
+        """Broker: the end with this bit is to be looked at, by whatever mover or loop has it."""
+        for lane in range(LANES):
+            raise_event(self.shm, lane, self.fds[lane], bit % EVENT_BITS, True)
+
+
+def create_events(uint32_t number, owner, gid, mode):
+    """A memfd with an empty event set."""
+    size = aligned(sizeof(EventShm), 4096)
+    fd = create_memory(f"ouroboros.events.{number}", size, owner, gid, mode)
+    try:
+        write_head(Segment(fd, size), EVENT_MAGIC, number)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+cdef is_eventfd(fd):
+    try:
+        return os.fstat(fd).st_mode & 0o170000 == 0  # an anonymous inode has no type
+    except OSError:
+        return False
+
+
+@cython.final
+@cython.no_gc
+cdef class Loop:
+    """Lane *loop* of one client: takes bits and gives them to the `EventSet` that has the end. Under the GIL.
+
+    Several threads may sleep on the lane of one segment: each adds its wish to the waiter word, only wakers clear it,
+    and who takes bits that are for a set whose thread sleeps wakes that thread.
+    """
+    cdef list own                    # Events
+    cdef int sleepers
+
+    def __cinit__(self):
+        self.own = []
+
+    cdef add(self, Events events):
+        if events not in self.own:
+            self.own.append(events)
+
+    cdef take(self, EventSet taker):
+        cdef Events events
+        cdef Lane *lane
+        cdef uint64_t summary, bits
+        cdef uint32_t word
+        cdef EndCore core
+        for events in self.own:
+            lane = &events.shm.lanes[LOOP]
+            if not ou_load64(&lane.summary):
+                continue
+            summary = ou_exchange64(&lane.summary, 0)
+            while summary:
+                word = ou_lowest(summary)
+                summary &= summary - 1
+                bits = ou_exchange64(&lane.words[word], 0)
+                while bits:
+                    core = events.table.get((word << 6) | ou_lowest(bits))
+                    bits &= bits - 1
+                    if core is not None:
+                        core.event_set.pending[core] = None
+                        if core.event_set is not taker:
+                            core.event_set.poke()
+
+    cdef bint anything(self):
+        cdef Events events
+        for events in self.own:
+            if ou_load64(&events.shm.lanes[LOOP].summary):
+                return True
+        return False
+
+    cdef wish(self, uint32_t what):
+        cdef Events events
+        for events in self.own:
+            if what & LANE_EVENTFD:
+                events.armed = True
+            ou_fetch_or(&events.shm.lanes[LOOP].waiter, what)
+        ou_fence_after_rmw()
+
+    cdef wake(self):
+        """Threads of this process that sleep on a lane."""
+        cdef Events events
+        if self.sleepers:
+            for events in self.own:
+                clear_and_wake(&events.shm.lanes[LOOP].waiter)
+
+    cdef drain(self):
+        """Eventfds that were written: their wish was taken away. One that is not yet written shows up later."""
+        cdef Events events
+        for events in self.own:
+            if events.armed and not ou_load(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
+                events.armed = False
+                events.owed = True
+            if events.owed and ou_event_read(events.fds[LOOP]):
+                events.owed = False
+
+
+cdef list EVENTS = [Event(i) for i in range(128)]
+
+
+@cython.final
+@cython.no_gc
+cdef class EventSet:
+    """ouro_core.contracts.packets.EventSet. `pending` are the ends that are not armed: each `look` either reports a
+    packet and leaves the end there, or arms its ring and takes it out."""
+    cdef Loop loop
+    cdef dict pending
+    cdef set members                 # EndCore
+    cdef bint closed
+    cdef int generation
+    cdef int own_fd                  # an eventfd: something is pending that no lane will tell of
+    cdef int epoll_fd
+    cdef set watched                 # eventfds of lanes in the epoll set
+    cdef bint signalled
+    cdef Spin spinning
+    cdef object __weakref__
+
+    def __cinit__(self, Loop loop not None):
+        self.loop = loop
+        self.pending = {}
+        self.members = set()
+        self.watched = set()
+        self.own_fd = self.epoll_fd = -1
+        self.generation = ou_generation
+
+    def __dealloc__(self):
+        self._close_fds()
+
+    cdef _close_fds(self):
+        if self.own_fd >= 0:
+            close(self.own_fd)
+        if self.epoll_fd >= 0:
+            close(self.epoll_fd)
+        self.own_fd = self.epoll_fd = -1
+
+    cdef _check(self):
+        if self.generation != ou_generation:
+            raise PacketsError("this event set belongs to the parent process; open one after the fork")
+        if self.closed:
+            raise BadDescriptor("the event set is closed")
+
+    def add(self, FlowEnd end not None):
+        self._check()
+        cdef EndCore core = end.core
+        if core.generation != ou_generation:
+            raise PacketsError("a flow of the parent process cannot be in an event set of its child")
+        if core.token < 0:
+            raise BadDescriptor(f"flow {core.flow_id} is closed")
+        if core.token != end.token:
+            raise PacketsError(f"flow {core.flow_id} is owned by {core.owner or 'nobody'}; unclaim it first")
+        if core.event_set is not None:
+            raise PacketsError(f"flow {core.flow_id} is in an event set already; remove it there first")
+        if core.own_object not in self.loop.own:
+            raise PacketsError(f"flow {core.flow_id} belongs to another client than this event set")
+        core.event_set = self
+        core.member = end
+        core.reported = 0
+        core.want_space = False
+        core.own_object.table[core.own_bit] = core
+        self.members.add(core)
+        self.pending[core] = None
+        self.poke()
+
+    def remove(self, FlowEnd end not None):
+        """PacketsError when it is not in this set."""
+        self._check()
+        if end.core.event_set is not self:
+            raise PacketsError(f"flow {end.core.flow_id} is not in this event set")
+        self.forget(end.core)
+
+    cdef forget(self, EndCore core):
+        self.members.discard(core)
+        self.pending.pop(core, None)
+        core.own_object.table.pop(core.own_bit, None)
+        core.event_set = None
+        core.member = None
+        core.want_space = False
+        if core.token >= 0:
+            if not core.readers:
+                ou_exchange(&core.rx.notify, NOBODY)
+            if not core.writers:
+                ou_exchange(&core.tx.wwait, NOBODY)
+
+    cdef poke(self):
+        """The set has something pending: threads that sleep on it, and loops that watch it, must look."""
+        self.loop.wake()
+        self.signal()
+
+    cdef signal(self):
+        if self.own_fd >= 0 and not self.signalled:
+            self.signalled = True
+            ou_event_write(self.own_fd)
+
+    cdef dict collect(self, dict found):
+        """Ends with events, merged into `found`: {EndCore: events}."""
+        cdef EndCore core
+        cdef uint32_t events
+        self.loop.take(self)
+        for core in list(self.pending):
+            events = look(core)
+            if not events & 1:       # Event.PACKET
+                self.pending.pop(core, None)
+            if events:
+                found[core] = found.get(core, 0) | events
+        return found
+
+    cdef list answer(self, dict found):
+        cdef EndCore core
+        return [(core.member, EVENTS[events]) for core, events in found.items()]
+
+    def poll(self):
+        self._check()
+        found = self.collect({})
+        if self.epoll_fd >= 0:
+            self.arm(found)
+        return self.answer(found)
+
+    cdef arm(self, dict found):
+        """So that the descriptor becomes readable when there is more: at once, if something is left to read."""
+        cdef Events events
+        for events in self.loop.own:
+            if events.fds[LOOP] not in self.watched:
+                self._watch(events.fds[LOOP])
+        self.loop.drain()
+        while not self.pending:
+            self.loop.wish(LANE_EVENTFD)
+            if not self.loop.anything():
+                if self.signalled:
+                    self.signalled = False
+                    ou_event_read(self.own_fd)
+                return
+            self.collect(found)
+        self.signal()
+
+    cdef _watch(self, fd):
+        ou_epoll_add(self.epoll_fd, fd)
+        self.watched.add(fd)
+
+    def fileno(self):
+        self._check()
+        if self.epoll_fd < 0:
+            self._open_own()
+            self.epoll_fd = ou_epoll_create()
+            if self.epoll_fd < 0:
+                raise PacketsError("no descriptor is left for an event set")
+            ou_epoll_add(self.epoll_fd, self.own_fd)
+            self.loop.take(self)
+            self.arm({}) if not self.pending else self.signal()
+        return self.epoll_fd
+
+    cdef _open_own(self):
+        if self.own_fd < 0:
+            self.own_fd = os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+
+    def spin(self):
+        self._check()
+        if self.pending or self.loop.anything():
+            return True
+        return self._spin(0, 100000)
+
+    cdef bint _spin(self, int64_t end, int64_t longest):
+        """`end`: of the wait, 0: none."""
+        cdef uint64_t *summaries[8]
+        cdef int turn, i, count = 0
+        cdef int64_t start, now, until
+        cdef Events events
+        cdef bint hit = False
+        for events in self.loop.own[:8]:
+            summaries[count] = &events.shm.lanes[LOOP].summary
+            count += 1
+        keep = list(self.loop.own)   # the mappings, while the GIL is released
+        now = start = ou_now()
+        until = now + spin_budget(&self.spinning, now, longest)
+        if end and until > end:
+            until = end
+        with nogil:
+            while now < until and not hit:
+                for turn in range(TURN):
+                    ou_pause()
+                    for i in range(count):
+                        if ou_load64(summaries[i]):
+                            hit = True
+                if not hit:
+                    now = spin_yield(now)
+        del keep
+        if not hit:
+            self.spinning.credit -= now - start
+        return hit or len(self.pending) > 0
+
+    def wait(self, timeout=None):
+        cdef int64_t now, end = 0
+        self._check()
+        while True:
+            found = self.collect({})
+            if found:
+                return self.answer(found)
+            now = ou_now()
+            if timeout is not None:
+                if not end:
+                    end = now + <int64_t> (timeout * 1e9)
+                if now >= end:
+                    raise FlowTimeout(f"no event within {timeout} s")
+            if self._spin(end, 100000):
+                continue
+            self._sleep(end - ou_now() if end else -1, end != 0)
+            self._check()
+
+    cdef _sleep(self, int64_t timeout, bint limited):
+        cdef Events events
+        cdef int rc = 0
+        cdef uint32_t *word
+        if limited and timeout <= 0:
+            return
+        if len(self.loop.own) != 1:
+            self._sleep_many(timeout)
+            return
+        events = self.loop.own[0]
+        word = &events.shm.lanes[LOOP].waiter
+        cdef uint32_t wish = ou_fetch_or(word, LANE_FUTEX) | LANE_FUTEX
+        ou_fence_after_rmw()
+        if self.loop.anything() or self.pending:
+            return
+        self.loop.sleepers += 1
+        with nogil:
+            rc = ou_futex_wait(word, wish, timeout)
+        self.loop.sleepers -= 1
+        if not self.loop.sleepers:
+            ou_fetch_and(word, ~<uint32_t> LANE_FUTEX)
+        if rc == -EINTR:
+            PyErr_CheckSignals()
+
+    cdef _sleep_many(self, int64_t timeout):
+        """Over several domains: in poll, with the eventfd of each lane and our own."""
+        cdef Events events
+        cdef pollfd fds[64]
+        cdef int rc, count = 1
+        self._open_own()
+        fds[0].fd, fds[0].events = self.own_fd, POLLIN
+        keep = list(self.loop.own)
+        for events in keep[:63]:
+            fds[count].fd, fds[count].events = events.fds[LOOP], POLLIN
+            count += 1
+        self.loop.drain()
+        self.loop.wish(LANE_EVENTFD)
+        if self.loop.anything() or self.pending:
+            return
+        if self.signalled:
+            self.signalled = False
+            ou_event_read(self.own_fd)
+        with nogil:
+            rc = ou_poll(fds, count, timeout)
+        self.loop.drain()
+        if rc == -EINTR:
+            PyErr_CheckSignals()
+
+    def close(self):
+        if self.closed or self.generation != ou_generation:
+            return
+        for core in list(self.members):
+            self.forget(core)
+        self.closed = True
+        self.poke()
+        self._close_fds()
+
+
+cdef uint32_t look(EndCore e):
+    """The events of an end (see Event): packets by level, everything else by what changed since the last look. Arms."""
+    cdef uint32_t events = 0, state, changed
+    cdef Slot slot
+    if e.token < 0:
+        return 0
+    if e.rest or peek(e, &slot):
+        events = 1
+    else:
+        ou_exchange(&e.rx.notify, NOTIFY_LOOP)
+        ou_fence_after_rmw()
+        if peek(e, &slot):
+            events = 1
+    state = state_of(e)
+    changed = state ^ e.reported
+    e.reported = state
+    if changed & DOWN:
+        events |= 2 if state & DOWN else 4
+    if changed & state & (CLOSED | DEAD):
+        events |= 16
+    if changed & state & PEER:
+        events |= 32
+    if e.want_space:
+        if e.head - ou_load_acquire(&e.tx.tail) > HALF:
+            ou_exchange(&e.tx.wwait, NOTIFY_LOOP)
+            ou_fence_after_rmw()
+        if e.head - ou_load_acquire(&e.tx.tail) <= HALF:
+            e.want_space = False
+            events |= 64
+    return events

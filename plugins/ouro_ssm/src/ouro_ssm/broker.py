@@ -1,0 +1,343 @@
+"""The broker: in the IRM. Makes pools, flows and event sets, and cleans up behind clients that left or died.
+
+Theory of operation. A flow has two sides; a side is *gone* when its client left, when it closed its end, or when the
+flow was destroyed before it attached. Blocks that wait in the rings of a flow belong to nobody's process any more
+(their owner words hold the tag of the ring), so they are freed when both sides are gone, never earlier: a reader may
+still take them. Nobody tells the broker that an end was closed; it looks at the flows that it destroyed whenever it is
+called.
+"""
+
+import grp
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from attrs import define, field
+
+from ouro_core.contracts import packets
+from ouro_core.contracts.packets import ClientRef, Domain, Geometry, Grant, State
+from ouro_core.model.errors import OutOfMemory, PacketsError
+
+from . import _kernel
+from ._grant import ADMIT, FLOW, GrantData
+
+__all__ = ["SsmBroker", "SsmFlow"]
+
+_LAST_TAG: Final = 0x7FFFFFFE
+_RING: Final = 0x80000000
+_GROUP: Final = "ouroboros"
+
+
+@define(kw_only=True)
+class _Access:
+    """Owner and mode of all segments of a trust domain."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    @classmethod
+    def of(cls, domain: Domain) -> "_Access":
+        if domain.uid:
+            return cls(uid=domain.uid, gid=os.getegid(), mode=0o600)
+        try:
+            gid = grp.getgrnam(_GROUP).gr_gid
+        except KeyError:
+            return cls(uid=os.geteuid(), gid=os.getegid(), mode=0o600)
+        if os.geteuid() and gid not in (os.getegid(), *os.getgroups()):
+            return cls(uid=os.geteuid(), gid=os.getegid(), mode=0o600)
+        return cls(uid=os.geteuid(), gid=gid, mode=0o660)
+
+
+@define(kw_only=True, eq=False)
+class _Domain:
+    """A trust domain in use: its pool."""
+
+    domain: Domain
+    access: _Access
+    fd: int
+    pool: _kernel.Pool
+
+    @classmethod
+    def create(cls, domain: Domain, geometry: Geometry) -> "_Domain":
+        access = _Access.of(domain)
+        fd = _kernel.create_pool(domain.uid, geometry, access.uid, access.gid, access.mode)
+        try:
+            pool = _kernel.Pool(fd, domain.uid, access.uid)
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(domain=domain, access=access, fd=fd, pool=pool)
+
+
+@define(kw_only=True, eq=False)
+class _Set:
+    """The event set of one client in one domain; the bits that are free, and the descriptors to hand out."""
+
+    number: int
+    fds: tuple[int, int, int]
+    events: _kernel.Events
+    used: set[int] = field(factory=set)
+    next_bit: int = 0
+
+    @classmethod
+    def create(cls, number: int, access: _Access) -> "_Set":
+        fds: list[int] = []
+        try:
+            fds.append(_kernel.create_events(number, access.uid, access.gid, access.mode))
+            fds.extend(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
+            lanes = [os.dup(fd) for fd in fds[1:]]
+        except OSError as e:
+            _close(fds)
+            raise PacketsError(f"no descriptor for an event set: {e.strerror}") from e
+        return cls(
+            number=number, fds=(fds[0], fds[1], fds[2]), events=_kernel.Events(fds[0], number, access.uid, *lanes)
+        )
+
+    def take_bit(self) -> int:
+        """Round-robin, so that a bit that was just given back is not the next one."""
+        for _ in range(_kernel.FLOW_BITS):
+            bit, self.next_bit = self.next_bit, (self.next_bit + 1) % _kernel.FLOW_BITS
+            if bit not in self.used:
+                self.used.add(bit)
+                return bit
+        raise OutOfMemory(f"a client has {_kernel.FLOW_BITS} flows in one trust domain; deallocate some")
+
+
+@define(kw_only=True, eq=False)
+class _Client:
+    ref: ClientRef
+    sets: dict[int, _Set] = field(factory=dict)
+    flows: "set[SsmFlow]" = field(factory=set)
+
+
+def _close(fds: Sequence[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+@define(kw_only=True, eq=False)
+class _Side:
+    client: _Client
+    events: _Set
+    bit: int
+    gone: bool = False
+
+
+@define(kw_only=True, eq=False)
+class SsmFlow(packets.BrokerFlow):
+    """One flow, as the broker sees it."""
+
+    flow_id: int
+    _broker: "SsmBroker"
+    _domain: _Domain
+    _sides: tuple[_Side, _Side]
+    _tag: int
+    _fd: int
+    _segment: _kernel.FlowSegment
+    _destroyed: bool = False
+    _reaped: bool = False
+
+    def grant(self, end: int) -> Grant:
+        if self._destroyed:
+            raise PacketsError(f"flow {self.flow_id} was destroyed; there is nothing to attach")
+        own, other = self._sides[end], self._sides[1 - end]
+        data = GrantData(
+            kind=FLOW, side=end, client=own.client.ref.id, flow=self.flow_id, tag=self._tag,
+            pool_uid=self._domain.domain.uid, owner=self._domain.access.uid, own_set=own.events.number,
+            own_bit=own.bit, other_set=other.events.number, other_bit=other.bit,
+        )  # fmt: skip
+        return Grant(data.encode(), (self._fd, self._domain.fd, *own.events.fds, *other.events.fds))
+
+    def down(self, state: State = State.DOWN) -> None:
+        if not self._reaped:
+            self._mark(state, State.UP)
+
+    def up(self) -> None:
+        state = State(self._segment.state())
+        if self._destroyed or state & (State.CLOSED | State.DEAD):
+            raise PacketsError(f"flow {self.flow_id} is {state!r}; it is never revived, allocate a new one")
+        self._mark(State.UP, State.DOWN)
+
+    def destroy(self) -> None:
+        if self._destroyed:
+            return
+        self._destroyed = True
+        self._segment.revoke()
+        self._mark(State.DOWN | State.CLOSED, State.UP)
+        os.close(self._fd)
+        self._broker._destroyed(self)
+
+    def _mark(self, on: State, off: State) -> None:
+        self._segment.mark(on, off)
+        self._domain.pool.wake()
+        for side in self._sides:
+            side.events.events.wake(side.bit)
+
+    def _leave(self, client: _Client, died: bool) -> None:
+        for side in self._sides:
+            if side.client is client:
+                side.gone = True
+        self._mark(State.DEAD | State.DOWN if died else State.CLOSED, State.UP)
+        self._reap()
+
+    def _side_gone(self, end: int) -> bool:
+        attached = self._segment.attached(end)
+        return self._sides[end].gone or attached == 2 or (attached == 0 and self._destroyed)
+
+    def _reap(self) -> bool:
+        """Whether the flow is over and nothing of it is left."""
+        if not self._reaped and self._side_gone(0) and self._side_gone(1):
+            self._reaped = True
+            self._domain.pool.reap((_RING | self._tag, _RING | self._tag | 1))
+        return self._reaped and self._destroyed
+
+
+class SsmBroker(packets.PacketBroker):
+    """PacketBroker of `ssm`. One thread."""
+
+    def __init__(self, shared: Geometry, user: Geometry) -> None:
+        self._shared = shared
+        self._user = user
+        self._domains: dict[int, _Domain] = {}
+        self._clients: dict[int, _Client] = {}
+        self._flows: set[SsmFlow] = set()
+        self._dying: set[SsmFlow] = set()
+        self._next_set = 1
+        self._next_tag = 2
+
+    def admit(self, ref: ClientRef) -> Grant:
+        self._sweep()
+        if not 0 < ref.id < 1 << 31:
+            raise PacketsError(f"client id {ref.id} is not in 1..2**31-1")
+        if ref.id in self._clients:
+            raise PacketsError(f"client {ref.id} was admitted already")
+        domain = self._domain(ref.domain)
+        client = _Client(ref=ref)
+        events = self._set(client, domain)
+        self._clients[ref.id] = client
+        data = GrantData(
+            kind=ADMIT, client=ref.id, pool_uid=ref.domain.uid, owner=domain.access.uid, own_set=events.number
+        )
+        return Grant(data.encode(), (domain.fd, *events.fds))
+
+    def create_flow(self, flow_id: int, a: ClientRef, b: ClientRef) -> SsmFlow:
+        self._sweep()
+        if not 0 <= flow_id < 1 << 32:
+            raise PacketsError(f"flow id {flow_id} is not in 0..2**32-1")
+        clients = (self._client(a), self._client(b))
+        domain = self._domain(a.domain.poorer(b.domain))
+        access = domain.access
+        sets = [self._set(client, domain) for client in clients]
+        bits: list[int] = []
+        fd = -1
+        try:
+            bits.extend(events.take_bit() for events in sets)
+            fd = _kernel.create_flow_memory(flow_id, access.uid, access.gid, access.mode)
+            segment = _kernel.FlowSegment(fd, flow_id, access.uid)
+        except BaseException:
+            for events, bit in zip(sets, bits, strict=False):
+                events.used.discard(bit)
+            if fd >= 0:
+                os.close(fd)
+            raise
+        sides = [
+            _Side(client=client, events=events, bit=bit)
+            for client, events, bit in zip(clients, sets, bits, strict=True)
+        ]
+        flow = SsmFlow(
+            flow_id=flow_id, broker=self, domain=domain, sides=(sides[0], sides[1]), tag=self._new_tag(), fd=fd,
+            segment=segment,
+        )  # fmt: skip
+        self._flows.add(flow)
+        for client in clients:
+            client.flows.add(flow)
+        return flow
+
+    def leave(self, ref: ClientRef, died: bool) -> Sequence[int]:
+        client = self._client(ref)
+        del self._clients[ref.id]
+        for domain in self._domains.values():
+            domain.pool.reap((ref.id,))
+        flows = sorted(client.flows, key=lambda flow: flow.flow_id)
+        for flow in flows:
+            flow._leave(client, died)
+        self._sweep()
+        if not any(flow in self._flows or flow in self._dying for flow in flows):
+            self._close_sets(client)
+        return [flow.flow_id for flow in flows if flow in self._flows]
+
+    def counters(self) -> dict[str, int]:
+        self._sweep()
+        counts = {"flows": len(self._flows)}
+        for uid, domain in self._domains.items():
+            for payload, total, used, failed in domain.pool.usage():
+                name = f"pool.{uid}.{payload}"
+                counts |= {f"{name}.total": total, f"{name}.used": used, f"{name}.failed": failed}
+        return counts
+
+    def close(self) -> None:
+        for flow in list(self._flows):
+            flow.destroy()
+        for flow in list(self._dying):
+            self._forget(flow)
+        for client in self._clients.values():
+            self._close_sets(client)
+        self._clients.clear()
+        for domain in self._domains.values():
+            os.close(domain.fd)
+        self._domains.clear()
+
+    # -------------------------------------------------------- what there is
+
+    def _client(self, ref: ClientRef) -> _Client:
+        try:
+            return self._clients[ref.id]
+        except KeyError:
+            raise PacketsError(f"client {ref.id} is not here; admit it first") from None
+
+    def _domain(self, domain: Domain) -> _Domain:
+        known = self._domains.get(domain.uid)
+        if known is None:
+            known = _Domain.create(domain, self._user if domain.uid else self._shared)
+            self._domains[domain.uid] = known
+        return known
+
+    def _set(self, client: _Client, domain: _Domain) -> _Set:
+        """The client's event set in this domain, made when it is first needed."""
+        uid = domain.domain.uid
+        if uid not in client.sets:
+            client.sets[uid] = _Set.create(self._next_set, domain.access)
+            self._next_set += 1
+        return client.sets[uid]
+
+    def _new_tag(self) -> int:
+        if self._next_tag > _LAST_TAG:
+            raise PacketsError("two thousand million flows were made; restart the IRMd")
+        tag, self._next_tag = self._next_tag, self._next_tag + 2
+        return tag
+
+    # -------------------------------------------------------- what goes
+
+    def _destroyed(self, flow: SsmFlow) -> None:
+        self._flows.discard(flow)
+        self._dying.add(flow)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forgets destroyed flows that both sides have left."""
+        for flow in [flow for flow in self._dying if flow._reap()]:
+            self._forget(flow)
+
+    def _forget(self, flow: SsmFlow) -> None:
+        self._dying.discard(flow)
+        for side in flow._sides:
+            side.events.used.discard(side.bit)
+            side.client.flows.discard(flow)
+            if side.client.ref.id not in self._clients and not side.client.flows:
+                self._close_sets(side.client)
+
+    def _close_sets(self, client: _Client) -> None:
+        for events in client.sets.values():
+            _close(events.fds)
+        client.sets.clear()

@@ -1,0 +1,170 @@
+"""The client: in every process that reads or writes packets. Maps what grants name, once each, and hands out ends."""
+
+import os
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from weakref import WeakSet, WeakValueDictionary
+
+from ouro_core.contracts import packets
+from ouro_core.contracts.packets import ClientRef, Domain, End, FlowEnd, Forwarder, Mover, Options, Pump
+from ouro_core.contracts.programs import ForwardProgram, PumpProgram
+from ouro_core.model.errors import BadDescriptor, PacketsError
+
+from . import _kernel
+from ._grant import ADMIT, FLOW, GrantData
+
+__all__ = ["SsmClient"]
+
+Inode = tuple[int, int]
+
+
+class _Descriptors:
+    """The descriptors of one grant: those that nobody kept are closed at the end, whatever happened."""
+
+    def __init__(self, fds: Sequence[int]) -> None:
+        self._fds = list(fds)
+        self._kept: set[int] = set()
+
+    def __enter__(self) -> "_Descriptors":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for fd in set(self._fds) - self._kept:
+            with suppress(OSError):
+                os.close(fd)
+
+    def __getitem__(self, place: int) -> int:
+        return self._fds[place]
+
+    def keep(self, *fds: int) -> None:
+        self._kept.update(fds)
+
+    def inode(self, place: int) -> Inode:
+        try:
+            st = os.fstat(self._fds[place])
+        except OSError as e:
+            raise PacketsError(f"descriptor {self._fds[place]} of a grant: {e.strerror}") from e
+        return st.st_dev, st.st_ino
+
+
+class SsmClient(packets.PacketClient):
+    """PacketClient of `ssm`."""
+
+    def __init__(self, data: bytes, fds: Sequence[int]) -> None:
+        """From the grant of `admit`; takes the descriptors over. PacketsError: it is not one."""
+        self._pools: dict[Inode, _kernel.Pool] = {}
+        self._own_sets: dict[Inode, _kernel.Events] = {}
+        self._other_sets: WeakValueDictionary[Inode, _kernel.Events] = WeakValueDictionary()
+        self._loop = _kernel.Loop()
+        self._ends: WeakSet[FlowEnd] = WeakSet()
+        self._event_sets: WeakSet[packets.EventSet] = WeakSet()
+        self._generation = _kernel.generation()
+        self._closed = False
+        with _Descriptors(fds) as granted:
+            grant = GrantData.decode(data, ADMIT, len(fds))
+            self.ref = ClientRef(grant.client, Domain(grant.pool_uid))
+            self._pool = self._map_pool(granted, grant)
+            self._set = self._map_own_set(granted, grant)
+
+    def attach(self, data: bytes, fds: Sequence[int], options: Options = Options()) -> FlowEnd:  # noqa: B008
+        with _Descriptors(fds) as granted:
+            self._open()
+            grant = GrantData.decode(data, FLOW, len(fds))
+            if grant.client != self.ref.id:
+                raise PacketsError(f"the grant is for client {grant.client}, this is client {self.ref.id}")
+            pool = self._map_pool(granted, grant)
+            own = self._map_own_set(granted, grant)
+            other = self._map_other_set(granted, grant)
+            end = _kernel.attach_end(
+                self, granted[grant.places[0]], grant.owner, grant.flow, grant.side, pool, grant.tag,
+                own, grant.own_bit, other, grant.other_bit, options,
+            )  # fmt: skip
+            self._ends.add(end)
+            return end
+
+    def pair(self) -> tuple[FlowEnd, FlowEnd]:
+        self._open()
+        ends = _kernel.pair_ends(self, self._pool, self._set, Options())
+        self._ends.update(ends)
+        return ends
+
+    def event_set(self) -> packets.EventSet:
+        self._open()
+        made = _kernel.EventSet(self._loop)
+        self._event_sets.add(made)
+        return made
+
+    def pump(self, program: PumpProgram, fd: int) -> Pump:
+        self._open()
+        from ouro_core.builtin.movers import PythonPump
+
+        return PythonPump(self, program, fd)
+
+    def forwarder(self, program: ForwardProgram) -> Forwarder:
+        self._open()
+        from ouro_core.builtin.movers import PythonForwarder
+
+        return PythonForwarder(self, program)
+
+    def relay(self, a: End, b: End, batch: int = 32) -> Mover:
+        self._open()
+        from ouro_core.builtin.movers import PythonRelay
+
+        return PythonRelay(a, b, batch)
+
+    def counters(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for pool in self._pools.values():
+            for payload, _, used, failed in pool.usage():
+                counts |= {f"pool.{pool.uid}.{payload}.used": used, f"pool.{pool.uid}.{payload}.failed": failed}
+        return counts
+
+    def close(self) -> None:
+        self._closed = True
+        for made in list(self._event_sets):
+            made.close()
+        for end in list(self._ends):
+            end.close()
+        self._pools.clear()
+
+    def _open(self) -> None:
+        if _kernel.generation() != self._generation:
+            raise PacketsError("this client belongs to the parent process; a child gets its own from the IRM")
+        if self._closed:
+            raise BadDescriptor(f"client {self.ref.id} is closed")
+
+    # -------------------------------------------------------- mappings
+
+    def _map_pool(self, granted: _Descriptors, grant: GrantData) -> _kernel.Pool:
+        place = grant.places[1]
+        inode = granted.inode(place)
+        pool = self._pools.get(inode)
+        if pool is None:
+            pool = _kernel.Pool(granted[place], grant.pool_uid, grant.owner, self.ref.id)
+        elif pool.uid != grant.pool_uid:
+            raise PacketsError(f"the pool is that of uid {pool.uid}, the grant says {grant.pool_uid}")
+        self._pools[inode] = pool
+        return pool
+
+    def _map_own_set(self, granted: _Descriptors, grant: GrantData) -> _kernel.Events:
+        events = self._map_set(self._own_sets, granted, grant.places[2:5], grant.own_set, grant.owner)
+        _kernel.watch(self._loop, events)
+        return events
+
+    def _map_other_set(self, granted: _Descriptors, grant: GrantData) -> _kernel.Events:
+        return self._map_set(self._other_sets, granted, grant.places[5:8], grant.other_set, grant.owner)
+
+    @staticmethod
+    def _map_set(
+        known: MutableMapping[Inode, _kernel.Events], granted: _Descriptors, places: bytes, number: int, owner: int
+    ) -> _kernel.Events:
+        inode = granted.inode(places[0])
+        events = known.get(inode)
+        if events is None:
+            fd, bulk, loop = (granted[place] for place in places)
+            events = _kernel.Events(fd, number, owner, bulk, loop)
+            granted.keep(bulk, loop)
+            known[inode] = events
+        elif events.number != number:
+            raise PacketsError(f"the event set is number {events.number}, the grant says {number}")
+        return events

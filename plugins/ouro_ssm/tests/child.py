@@ -1,0 +1,120 @@
+"""A client in a process of its own: `python child.py SOCKET ROLE ARGUMENT...`; its grants come over the socket."""
+
+import json
+import os
+import socket
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+from ouro_ssm.system import SsmPacketSystem
+
+from ouro_core.contracts.packets import FlowEnd, Options, PacketClient
+from ouro_core.model.errors import FlowDown, OuroError
+
+PATIENCE = Options(read_timeout=30.0, write_timeout=30.0)
+
+
+def receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    data, fds, _, _ = socket.recv_fds(control, 256, 16)
+    return data, fds
+
+
+def say(control: socket.socket, **values: object) -> None:
+    control.send(json.dumps(values).encode())
+
+
+def packet(number: int, size: int) -> bytes:
+    """Number, checksum, filling."""
+    body = number.to_bytes(4, "little") + bytes([number & 255]) * max(0, size - 8)
+    return zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def check(data: bytes, number: int) -> None:
+    assert zlib.crc32(data[4:]) == int.from_bytes(data[:4], "little"), f"packet {number} is damaged"
+    assert int.from_bytes(data[4:8], "little") == number, f"expected packet {number}, got {data[4:8]!r}"
+
+
+def echo(end: FlowEnd, control: socket.socket) -> None:
+    try:
+        while True:
+            end.write(end.read())
+    except FlowDown:
+        pass
+
+
+def write(end: FlowEnd, control: socket.socket, count: str, size: str, batch: str = "1") -> None:
+    """So many numbered packets; 0: for ever."""
+    number, last, step = 0, int(count), int(batch)
+    while not last or number < last:
+        if step == 1:
+            end.write(packet(number, int(size)))
+            number += 1
+        else:
+            many = [packet(number + n, int(size)) for n in range(min(step, last - number if last else step))]
+            number += end.write_many(many)
+
+
+def read(end: FlowEnd, control: socket.socket, count: str = "0") -> None:
+    """Numbered packets, one after the other, until so many came or the flow is down."""
+    number = 0
+    try:
+        while not int(count) or number < int(count):
+            check(end.read(), number)
+            number += 1
+    except FlowDown:
+        pass
+    say(control, read=number)
+
+
+def recv(end: FlowEnd, control: socket.socket) -> None:
+    """The same without a copy, a few packets held at a time."""
+    held: list[Any] = []
+    number = 0
+    while True:
+        held.append(end.recv())
+        check(bytes(held[-1].payload), number)
+        number += 1
+        if len(held) > 5:
+            held.clear()
+
+
+def fork(end: FlowEnd, control: socket.socket) -> None:
+    """What a forked child may not do; the parent still can."""
+    refused = []
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        calls: dict[str, Callable[[], object]]
+        calls = {"read": end.read, "queued": end.queued, "write": lambda: end.write(b"child")}
+        for name, call in calls.items():
+            try:
+                call()
+            except OuroError as e:
+                refused.append(f"{name}: {type(e).__name__}")
+        del end
+        os.write(writer, json.dumps(refused).encode())
+        os._exit(0)
+    os.wait()
+    end.write(b"parent")
+    say(control, refused=json.loads(os.read(reader, 4096)))
+
+
+def idle(end: FlowEnd, control: socket.socket) -> None:
+    control.recv(1)
+
+
+ROLES = {role.__name__: role for role in (echo, write, read, recv, fork, idle)}
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    client: PacketClient = SsmPacketSystem.client(*receive(control))
+    end = client.attach(*receive(control), PATIENCE)
+    say(control, ready=True)
+    ROLES[sys.argv[2]](end, control, *sys.argv[3:])
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""A broker, clients in this process, and clients in processes of their own."""
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ouro_ssm.broker import SsmBroker
+from ouro_ssm.system import SsmPacketSystem
+
+from ouro_core.contracts.packets import (
+    SHARED_GEOMETRY,
+    USER_GEOMETRY,
+    BrokerFlow,
+    ClientRef,
+    Domain,
+    FlowEnd,
+    Geometry,
+    Grant,
+    Options,
+    PacketClient,
+    SizeClass,
+)
+
+CHILD = Path(__file__).with_name("child.py")
+PATIENCE = Options(read_timeout=30.0, write_timeout=30.0)
+SMALL = Geometry((SizeClass(256, 64), SizeClass(2048, 64)))
+
+
+class Process:
+    """A client that is a process of its own, running a role of `child.py`."""
+
+    def __init__(self, host: "Host", role: str, *arguments: object) -> None:
+        self.ref = host.new_ref()
+        self._host = host
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(30.0)
+        with theirs:
+            command = [sys.executable, str(CHILD), str(theirs.fileno()), role, *map(str, arguments)]
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        self._send(host.broker.admit(self.ref))
+        self.left = False
+
+    def join(self, flow: BrokerFlow, end: int) -> None:
+        self._send(flow.grant(end))
+
+    def _send(self, grant: Grant) -> None:
+        socket.send_fds(self._control, [grant.data], list(grant.fds))
+
+    def hear(self) -> Any:
+        data = self._control.recv(4096)
+        assert data, "the child ended without an answer"
+        return json.loads(data)
+
+    def ready(self) -> "Process":
+        assert self.hear() == {"ready": True}
+        return self
+
+    def finish(self) -> None:
+        """It ends by itself."""
+        assert self._process.wait(60) == 0
+        self._leave(died=False)
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._leave(died=True)
+
+    def _leave(self, died: bool) -> None:
+        if not self.left:
+            self.left = True
+            self._host.broker.leave(self.ref, died)
+
+    def close(self) -> None:
+        if not self.left:
+            self.kill()
+        self._control.close()
+
+
+class Host:
+    """A broker and everything that hangs on it; at the end no block may be left."""
+
+    def __init__(self, shared: Geometry = SHARED_GEOMETRY, user: Geometry = USER_GEOMETRY) -> None:
+        self.broker: SsmBroker = SsmPacketSystem.broker(shared, user)
+        self._ids = itertools.count(1)
+        self._flow_ids = itertools.count(1)
+        self._clients: list[PacketClient] = []
+        self._processes: list[Process] = []
+        self._flows: list[BrokerFlow] = []
+
+    def new_ref(self, uid: int = 0) -> ClientRef:
+        return ClientRef(next(self._ids), Domain(uid))
+
+    @staticmethod
+    def sent(grant: Grant) -> tuple[bytes, list[int]]:
+        """As it arrives: with descriptors that belong to the receiver."""
+        return grant.data, [os.dup(fd) for fd in grant.fds]
+
+    def client(self, uid: int = 0) -> PacketClient:
+        client = SsmPacketSystem.client(*self.sent(self.broker.admit(self.new_ref(uid))))
+        self._clients.append(client)
+        return client
+
+    def process(self, role: str, *arguments: object) -> Process:
+        process = Process(self, role, *arguments)
+        self._processes.append(process)
+        return process
+
+    def create(self, a: ClientRef, b: ClientRef) -> BrokerFlow:
+        flow = self.broker.create_flow(next(self._flow_ids), a, b)
+        self._flows.append(flow)
+        return flow
+
+    def flow(self, a: PacketClient, b: PacketClient) -> tuple[FlowEnd, FlowEnd]:
+        flow = self.create(a.ref, b.ref)
+        return a.attach(*self.sent(flow.grant(0)), PATIENCE), b.attach(*self.sent(flow.grant(1)), PATIENCE)
+
+    def joined(self, uid: int = 0) -> tuple[FlowEnd, FlowEnd]:
+        """A flow between two new clients in this process; the second may be a user's."""
+        return self.flow(self.client(), self.client(uid))
+
+    def remote(self, role: str, *arguments: object) -> tuple[FlowEnd, Process]:
+        """A flow between a new client here and a new process."""
+        client, process = self.client(), self.process(role, *arguments)
+        flow = self.create(client.ref, process.ref)
+        process.join(flow, 1)
+        return client.attach(*self.sent(flow.grant(0)), PATIENCE), process.ready()
+
+    def used(self) -> dict[str, int]:
+        return {name: n for name, n in self.broker.counters().items() if name.endswith(".used") and n}
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.close()
+        for client in self._clients:
+            client.close()
+            self.broker.leave(client.ref, died=False)
+        for flow in self._flows:
+            flow.destroy()
+        assert not self.used()
+        assert self.broker.counters()["flows"] == 0
+        self.broker.close()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    host = Host()
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def small() -> Iterator[Host]:
+    """Pools that are much smaller than a ring."""
+    host = Host(SMALL, SMALL)
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], object]], None]:
+    def wait(true: Callable[[], object]) -> None:
+        end = time.monotonic() + 30.0
+        while not true():
+            assert time.monotonic() < end, "did not happen within 30 s"
+            time.sleep(0.001)
+
+    return wait
