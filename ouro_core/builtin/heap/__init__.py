@@ -12,6 +12,16 @@ makes a second handle and disables the first. A grant is an 8-byte token into a 
 those of `ouro_core.builtin.movers`.
 """
 
+from ...contracts.packets import PacketSystem
+from ...hookspecs import hookimpl
 from .broker import HeapPacketSystem
 
-__all__ = ["HeapPacketSystem"]
+__all__ = ["OURO_API", "HeapPacketSystem", "ouro_register_pool_allocators"]
+
+OURO_API = (1, 0)
+
+
+@hookimpl
+def ouro_register_pool_allocators() -> list[type[PacketSystem]]:
+    """The packet system `heap`."""
+    return [HeapPacketSystem]
