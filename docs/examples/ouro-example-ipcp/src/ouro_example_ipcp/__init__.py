@@ -1,0 +1,1 @@
+"""An example of a plugin for Ouro: the IPCP type `metered`."""

@@ -1,0 +1,13 @@
+"""What the entry point names: hooks, and nothing that takes time to import."""
+
+from ouro_core.contracts.ipcp import Ipcp
+from ouro_core.hookspecs import hookimpl
+
+OURO_API = (1, 0)
+
+
+@hookimpl
+def ouro_register_ipcp_types() -> list[type[Ipcp]]:
+    from .ipcp import MeteredIpcp
+
+    return [MeteredIpcp]
