@@ -1,0 +1,90 @@
+"""`Node`: a host of the network inside this process. No daemon, no root, no files.
+
+Theory of operation. A node is the IRM, its IPCPs and one application, this one, all in the running loop; what are
+sockets and processes elsewhere are calls here. Packets travel as the packet system has it: `ssm` when it is installed,
+on memory that nobody else sees, or `heap`. Two nodes in one process are two hosts that know nothing of each other but
+what their IPCPs hear over a network.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from typing import Any
+
+from ouro_core.contracts.packets import PacketClient
+from ouro_core.ipcp.near import LoopLauncher
+from ouro_core.irm.irm import Irm
+from ouro_core.irm.settings import IrmSettings
+from ouro_core.model.irm_requests import Announce, Announced
+from ouro_core.model.qos import QosSpec
+from ouro_core.plugins import PluginHost
+from ouro_core.rpc.credentials import own_credentials
+from ouro_core.rpc.near import NearCaller
+
+from .aio import AsyncFlow, Client
+from .irm import IrmMethods
+
+__all__ = ["Node"]
+
+
+class Node:
+    """A host of the network: `async with Node() as node:`. For asyncio only; all calls in the loop that entered it.
+
+    `name` is what it calls itself, for people. `packets` names the packet system; None: the best one that works.
+    `plugins`: a host of plugins that is there already. ConfigError, PluginError: a packet system that cannot be used.
+    """
+
+    irm: IrmMethods
+    "The node's IRM: IPCPs, names, bindings. The embedding program administers it."
+
+    def __init__(self, name: str | None = None, packets: str | None = None, plugins: PluginHost | None = None) -> None:
+        self.name = name or f"node-{os.getpid()}"
+        self._settings = IrmSettings(packets=packets or "")
+        self._plugins = plugins
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Node:
+        async with AsyncExitStack() as stack:
+            plugins = self._plugins or PluginHost.from_environment()
+            irm = Irm(plugins, LoopLauncher(plugins), settings=self._settings, in_process=True)
+            stack.push_async_callback(irm.close)
+            session = irm.session(own_credentials())
+            caller = NearCaller(session.call)
+            packets = _client(plugins, await caller.call(Announce(self.name)))
+            stack.callback(packets.close)
+            self._client = Client(caller.call, packets)
+            stack.push_async_callback(self._client.close)
+            self.irm = IrmMethods(caller)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self._stack.aclose()
+
+    async def bind(self, name: str) -> None:
+        """Let this node's application accept flows for a name."""
+        await self.irm.bind_process(os.getpid(), name)
+
+    async def flow_alloc(
+        self, name: str, qos: QosSpec | None = None, timeout: float | None = None, data: bytes = b""
+    ) -> AsyncFlow:
+        """A flow to a name; as `aio.flow_alloc`."""
+        return await self._client.flow_alloc(name, qos, timeout, data)
+
+    async def flow_accept(self, timeout: float | None = None, data: bytes = b"") -> AsyncFlow:
+        """The next flow for a name that this node's application is bound to; as `aio.flow_accept`."""
+        return await self._client.flow_accept(timeout, data)
+
+    async def flow_join(self, layer: str, timeout: float | None = None) -> AsyncFlow:
+        """A flow to everybody in a broadcast layer; as `aio.flow_join`."""
+        return await self._client.flow_join(layer, timeout)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}>"
+
+
+def _client(plugins: PluginHost, announced: Announced) -> PacketClient:
+    system = plugins.get("pool_allocators", announced.system)
+    client: PacketClient = system.client(announced.grant.data, announced.grant.fds)
+    return client
