@@ -1,6 +1,7 @@
 """The IRM daemon: `ouro irmd` (spec: irmd.md 9).
 
-It starts in this order: arguments, log, runtime directory and its lock, the zygote (a fork of a process without threads,
+It starts in this order: arguments, log, runtime directory and its lock, the zygote (a fork of a process without
+threads,
 loop or mappings), the loop, the socket, the configuration file. SIGTERM, SIGINT, SIGHUP and SIGQUIT end it in order.
 
 The lock is an advisory lock on a file in the runtime directory, which the kernel gives back however its holder ends; so
@@ -111,7 +112,7 @@ async def _serve(plugins: PluginHost, launcher: ZygoteLauncher, configuration: C
     log.info("Ouroboros IPC Resource Manager daemon started...")
     status = 0
     try:
-        setup = asyncio.ensure_future(apply(configuration, NearCaller(irm.session(own_credentials()).call)))
+        setup = asyncio.ensure_future(apply(configuration, NearCaller(irm.session(own_credentials()).call), plugins))
         waiting = asyncio.ensure_future(ended.wait())
         await asyncio.wait({setup, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not setup.done():

@@ -243,7 +243,9 @@ class Irm:
         self.rib.publish("irm/status", self.status)
         self.rib.publish("irm/settings", self.settings)
         self.rib.publish("names", lambda: {n.name: _name_view(n) for n in registry.sorted_names()})
-        self.rib.publish("processes", lambda: {str(p.pid): _process_view(p) for p in registry.processes.values()})
+        self.rib.publish(
+            "processes", lambda: {str(p.pid): _process_view(p) for p in registry.processes.values() if p.ipcp is None}
+        )
         self.rib.publish("flows", lambda: {str(f.id): f.info for f in registry})
         self.rib.publish("ipcps", lambda: {_rib_name(registry, i): i.info for i in registry.sorted_ipcps()})
         self.rib.publish("packets", lambda: dict(self.broker.counters()))
