@@ -160,6 +160,13 @@ class Packet(ABC):
     `send`.
     """
 
+    @property
+    def payload(self) -> memoryview:
+        """The payload, writable; valid until it is changed, sent or released. A class in plain Python has no buffer
+        protocol before Python 3.12 and must override this.
+        """
+        return memoryview(self)  # type: ignore[arg-type]
+
     @abstractmethod
     def push(self, n: int) -> memoryview:
         "n bytes more in front (head room); TooLong when there is none."

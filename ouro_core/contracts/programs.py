@@ -127,7 +127,7 @@ class ForwardProgram:
     eid: Field
     address: int  # our own
     max_ttl: int = 60
-    ecn_shift: int = 4  # mark = min(255, packets in the ring towards the next hop >> ecn_shift); or-ed. None: never
+    ecn_shift: int | None = 4  # mark = min(255, packets in the ring to the next hop >> ecn_shift); or-ed. None: never
     first_flow_eid: int = 64  # below: components
     window: Window | None = Window()  # None: congestion policy "none"
     cubes: int = 3  # queues, served from the highest down
