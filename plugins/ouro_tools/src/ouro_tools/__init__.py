@@ -1,0 +1,1 @@
+"""Programs that use the network: the prototype's tools, on the public API of Ouro only."""
