@@ -71,7 +71,7 @@ def attach_end(client, int fd, owner, uint32_t flow_id, uint32_t side, Pool pool
     return make_end(client, segment, flow_id, side, pool, tag, own, own_bit, peer, peer_bit, options)
 
 
-def pair_ends(client, Pool pool not None, Events events not None, options):
+def pair_ends(client, uint32_t number, Pool pool not None, Events events not None, options):
     """Both ends of a flow in memory of this process alone."""
     if len(events.pair_bits) < 2:
         raise OutOfMemory(f"a client has {(EVENT_BITS - FLOW_BITS) // 2} pairs; close some")
@@ -79,8 +79,8 @@ def pair_ends(client, Pool pool not None, Events events not None, options):
     cdef uint32_t bit = events.pair_bits.pop(), other_bit = events.pair_bits.pop()
     cdef FlowShm *shm = <FlowShm *> segment.base
     shm.side[0] = shm.side[1] = OPEN
-    return (make_end(client, segment, 0, 0, pool, 0, events, bit, events, other_bit, options),
-            make_end(client, segment, 0, 1, pool, 0, events, other_bit, events, bit, options))
+    return (make_end(client, segment, -<int64_t> number, 0, pool, 0, events, bit, events, other_bit, options),
+            make_end(client, segment, -<int64_t> number, 1, pool, 0, events, other_bit, events, bit, options))
 
 
 def watch(Loop loop not None, Events events not None):

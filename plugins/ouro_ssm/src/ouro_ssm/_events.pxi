@@ -45,9 +45,13 @@ cdef class Events:
         return self.segment.inode
 
     def wake(self, uint32_t bit):
-        """Broker: the end with this bit is to be looked at, by whatever mover or loop has it."""
+        """Broker: the end with this bit is to be looked at, by whatever mover or loop has it. Wakes also who was about to
+        be woken by a process that died between taking the wish and granting it."""
         for lane in range(LANES):
-            raise_event(self.shm, lane, self.fds[lane], bit % EVENT_BITS, True)
+            raise_event(self.shm, lane, self.fds[lane], bit % EVENT_BITS)
+            clear_and_wake(&self.shm.lanes[lane].waiter)
+            ou_exchange(&self.shm.lanes[lane].kicked, 1)
+            ou_event_write(self.fds[lane])
 
 
 def create_events(uint32_t number, owner, gid, mode):
@@ -133,11 +137,15 @@ cdef class Loop:
                 clear_and_wake(&events.shm.lanes[LOOP].waiter)
 
     cdef drain(self):
-        """Eventfds that were written: their wish was taken away. One that is not yet written shows up later."""
+        """Reads the eventfds that were written, and only those. A wish that is gone was granted, or is about to be: the
+        write may come later, so it stays owed until something was read."""
         cdef Events events
         for events in self.own:
             if events.armed and not ou_load(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
                 events.armed = False
+                events.owed = True
+            if ou_load(&events.shm.lanes[LOOP].kicked):
+                ou_exchange(&events.shm.lanes[LOOP].kicked, 0)
                 events.owed = True
             if events.owed and ou_event_read(events.fds[LOOP]):
                 events.owed = False

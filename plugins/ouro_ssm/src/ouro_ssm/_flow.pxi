@@ -510,7 +510,10 @@ cdef class FlowEnd:
     def keepalive(self):
         cdef EndCore e = self.core
         self._ready()
-        if slot_free(e) == DONE:
+        cdef int met = slot_free(e)
+        if met == REFUSED:
+            self._refuse(met, 0)
+        if met == DONE:
             fill_slot(e, 0, 0, 0)
             publish(e)
 
@@ -525,7 +528,7 @@ cdef class FlowEnd:
         self._alive()
         cdef EndCore e = self.core
         cdef uint32_t rx = ou_load_acquire(&e.rx.head) - e.tail, tx = e.head - ou_load_acquire(&e.tx.tail)
-        return min(rx, RING) + (e.rest != 0), min(tx, RING)
+        return (rx if rx < RING else RING) + (e.rest != 0), tx if tx < RING else RING
 
     def sequence(self):
         self._alive()
@@ -617,7 +620,7 @@ cdef class FlowEnd:
         self._unmap()
 
 
-cdef FlowEnd make_end(object client, Segment segment, uint32_t flow_id, uint32_t side, Pool pool, uint32_t tag,
+cdef FlowEnd make_end(object client, Segment segment, int64_t flow_id, uint32_t side, Pool pool, uint32_t tag,
                       Events own, uint32_t own_bit, Events peer, uint32_t peer_bit, object options):
     cdef EndCore e = EndCore.__new__(EndCore)
     cdef FlowEnd end = FlowEnd.__new__(FlowEnd)

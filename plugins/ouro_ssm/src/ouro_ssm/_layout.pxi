@@ -100,7 +100,8 @@ ctypedef struct FlowShm:
 
 ctypedef struct Lane:
     uint32_t waiter                  # LANE_*
-    uint8_t zero0[124]
+    uint32_t kicked                  # the eventfd was written although nobody had asked
+    uint8_t zero0[120]
     uint64_t summary                 # one bit a word below
     uint8_t zero1[120]
     uint64_t words[EVENT_WORDS]

@@ -56,10 +56,10 @@ cdef inline bint claim_block(PoolView *p, ClassView *c, uint32_t index) noexcept
 
 cdef bint refill(PoolView *p, ClassView *c, Magazine *m, uint32_t limit) noexcept nogil:
     """Takes a word of hints below `limit`, first of our shard, then of the others."""
-    cdef uint32_t turn, w, words = (limit + 63) >> 6
+    cdef uint32_t turn, w, shards = SHARDS, words = (limit + 63) >> 6
     cdef uint64_t mask, got
     cdef uint64_t *hints
-    for turn in range(SHARDS):
+    for turn in range(shards):
         hints = c.hints + <size_t> ((p.shard + turn) % SHARDS) * c.words
         for w in range(words):
             mask = <uint64_t> -1 if limit - (w << 6) >= 64 else ((<uint64_t> 1) << (limit - (w << 6))) - 1

@@ -86,7 +86,7 @@ cdef class EndCore:
     # what keeps all that alive
     cdef FlowShm *shm
     cdef uint32_t side
-    cdef uint32_t flow_id
+    cdef int64_t flow_id             # negative: of a pair
     cdef bint is_pair
     cdef Segment segment
     cdef Pool pool_object
@@ -123,8 +123,8 @@ cdef uint32_t state_of(EndCore e) noexcept nogil:
 # ---------------------------------------------------------------- events and wake-ups
 
 
-cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit, bint always) noexcept nogil:
-    """The bit, the summary, then whoever sleeps on the lane. `always`: also one whose waker may have died half way."""
+cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit) noexcept nogil:
+    """The bit, the summary, then whoever sleeps on the lane."""
     cdef Lane *lane = &shm.lanes[lane_number]
     cdef uint64_t word_bit = (<uint64_t> 1) << (bit >> 6)
     cdef uint32_t wish
@@ -133,12 +133,11 @@ cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit, bint
     if not ou_load64(&lane.summary) & word_bit:
         ou_fetch_or64(&lane.summary, word_bit)
         ou_fence_after_rmw()
-    wish = ou_load(&lane.waiter)
-    if wish or always:
+    if ou_load(&lane.waiter):
         wish = ou_exchange(&lane.waiter, NOBODY)
-        if wish & LANE_FUTEX or always:
+        if wish & LANE_FUTEX:
             ou_futex_wake(&lane.waiter)
-        if wish & LANE_EVENTFD or always:
+        if wish & LANE_EVENTFD:
             ou_event_write(fd)
 
 
@@ -149,9 +148,9 @@ cdef void grant_wish(EndCore e, uint32_t *word) noexcept nogil:
     if wish == FUTEX:
         ou_futex_wake(word)
     elif wish == NOTIFY_BULK:
-        raise_event(e.peer_events, BULK, e.peer_fds[BULK], e.peer_bit, False)
+        raise_event(e.peer_events, BULK, e.peer_fds[BULK], e.peer_bit)
     elif wish == NOTIFY_LOOP:
-        raise_event(e.peer_events, LOOP, e.peer_fds[LOOP], e.peer_bit, False)
+        raise_event(e.peer_events, LOOP, e.peer_fds[LOOP], e.peer_bit)
 
 
 cdef inline void clear_and_wake(uint32_t *word) noexcept nogil:
@@ -168,8 +167,8 @@ cdef void wake_everybody(EndCore e) noexcept nogil:
     clear_and_wake(&e.tx.wwait)
     clear_and_wake(e.pool.waiter)
     for lane in range(LANES):
-        raise_event(e.own_events, lane, e.own_fds[lane], e.own_bit, True)
-        raise_event(e.peer_events, lane, e.peer_fds[lane], e.peer_bit, True)
+        raise_event(e.own_events, lane, e.own_fds[lane], e.own_bit)
+        raise_event(e.peer_events, lane, e.peer_fds[lane], e.peer_bit)
 
 
 cdef void shut_down(EndCore e) noexcept nogil:

@@ -139,9 +139,9 @@ class SsmFlow(packets.BrokerFlow):
     _reaped: bool = False
 
     def grant(self, end: int) -> Grant:
-        if self._destroyed:
-            raise PacketsError(f"flow {self.flow_id} was destroyed; there is nothing to attach")
         own, other = self._sides[end], self._sides[1 - end]
+        if self._destroyed or own.gone:
+            raise PacketsError(f"flow {self.flow_id} was destroyed, or its client left; allocate another one")
         data = GrantData(
             kind=FLOW, side=end, client=own.client.ref.id, flow=self.flow_id, tag=self._tag,
             pool_uid=self._domain.domain.uid, owner=self._domain.access.uid, own_set=own.events.number,
@@ -201,8 +201,8 @@ class SsmBroker(packets.PacketBroker):
         self._user = user
         self._domains: dict[int, _Domain] = {}
         self._clients: dict[int, _Client] = {}
-        self._flows: set[SsmFlow] = set()
-        self._dying: set[SsmFlow] = set()
+        self._flows: dict[int, SsmFlow] = {}
+        self._ending: set[SsmFlow] = set()  # destroyed, or a client left: blocks may be left in their rings
         self._next_set = 1
         self._next_tag = 2
 
@@ -225,8 +225,11 @@ class SsmBroker(packets.PacketBroker):
         self._sweep()
         if not 0 <= flow_id < 1 << 32:
             raise PacketsError(f"flow id {flow_id} is not in 0..2**32-1")
+        if flow_id in self._flows:
+            raise PacketsError(f"flow {flow_id} exists; destroy it before its id is used again")
+        poorer = a.domain.poorer(b.domain)
         clients = (self._client(a), self._client(b))
-        domain = self._domain(a.domain.poorer(b.domain))
+        domain = self._domain(poorer)
         access = domain.access
         sets = [self._set(client, domain) for client in clients]
         bits: list[int] = []
@@ -249,27 +252,28 @@ class SsmBroker(packets.PacketBroker):
             flow_id=flow_id, broker=self, domain=domain, sides=(sides[0], sides[1]), tag=self._new_tag(), fd=fd,
             segment=segment,
         )  # fmt: skip
-        self._flows.add(flow)
+        self._flows[flow_id] = flow
         for client in clients:
             client.flows.add(flow)
         return flow
 
     def leave(self, ref: ClientRef, died: bool) -> Sequence[int]:
-        client = self._client(ref)
-        del self._clients[ref.id]
+        client = self._clients.pop(ref.id, None)
+        if client is None:
+            return ()
         for domain in self._domains.values():
             domain.pool.reap((ref.id,))
-        flows = sorted(client.flows, key=lambda flow: flow.flow_id)
-        for flow in flows:
+        ids = [flow.flow_id for flow in client.flows if not flow._destroyed]
+        for flow in client.flows:
             flow._leave(client, died)
+        self._ending |= client.flows
+        self._close_unused(client)
         self._sweep()
-        if not any(flow in self._flows or flow in self._dying for flow in flows):
-            self._close_sets(client)
-        return [flow.flow_id for flow in flows if flow in self._flows]
+        return ids
 
     def counters(self) -> dict[str, int]:
         self._sweep()
-        counts = {"flows": len(self._flows)}
+        counts = {"clients": len(self._clients), "flows": len(self._flows)}
         for uid, domain in self._domains.items():
             for payload, total, used, failed in domain.pool.usage():
                 name = f"pool.{uid}.{payload}"
@@ -277,13 +281,14 @@ class SsmBroker(packets.PacketBroker):
         return counts
 
     def close(self) -> None:
-        for flow in list(self._flows):
+        for flow in list(self._flows.values()):
             flow.destroy()
-        for flow in list(self._dying):
+        for flow in list(self._ending):
             self._forget(flow)
-        for client in self._clients.values():
-            self._close_sets(client)
+        clients = list(self._clients.values())
         self._clients.clear()
+        for client in clients:
+            self._close_unused(client)
         for domain in self._domains.values():
             os.close(domain.fd)
         self._domains.clear()
@@ -320,24 +325,25 @@ class SsmBroker(packets.PacketBroker):
     # -------------------------------------------------------- what goes
 
     def _destroyed(self, flow: SsmFlow) -> None:
-        self._flows.discard(flow)
-        self._dying.add(flow)
+        del self._flows[flow.flow_id]
+        self._ending.add(flow)
         self._sweep()
 
     def _sweep(self) -> None:
         """Forgets destroyed flows that both sides have left."""
-        for flow in [flow for flow in self._dying if flow._reap()]:
+        for flow in [flow for flow in self._ending if flow._reap()]:
             self._forget(flow)
 
     def _forget(self, flow: SsmFlow) -> None:
-        self._dying.discard(flow)
+        self._ending.discard(flow)
         for side in flow._sides:
             side.events.used.discard(side.bit)
             side.client.flows.discard(flow)
-            if side.client.ref.id not in self._clients and not side.client.flows:
-                self._close_sets(side.client)
+            self._close_unused(side.client)
 
-    def _close_sets(self, client: _Client) -> None:
-        for events in client.sets.values():
-            _close(events.fds)
-        client.sets.clear()
+    def _close_unused(self, client: _Client) -> None:
+        """Its event sets, once nobody needs them: the client left, and so did its flows."""
+        if client.ref.id not in self._clients and not client.flows:
+            for events in client.sets.values():
+                _close(events.fds)
+            client.sets.clear()

@@ -3,6 +3,8 @@
 import os
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
+from itertools import count
+from typing import TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from ouro_core.contracts import packets
@@ -16,6 +18,7 @@ from ._grant import ADMIT, FLOW, GrantData
 __all__ = ["SsmClient"]
 
 Inode = tuple[int, int]
+_M = TypeVar("_M", bound=Mover)
 
 
 class _Descriptors:
@@ -58,6 +61,8 @@ class SsmClient(packets.PacketClient):
         self._loop = _kernel.Loop()
         self._ends: WeakSet[FlowEnd] = WeakSet()
         self._event_sets: WeakSet[packets.EventSet] = WeakSet()
+        self._movers: WeakSet[Mover] = WeakSet()
+        self._pairs = count(1)
         self._generation = _kernel.generation()
         self._closed = False
         with _Descriptors(fds) as granted:
@@ -84,7 +89,7 @@ class SsmClient(packets.PacketClient):
 
     def pair(self) -> tuple[FlowEnd, FlowEnd]:
         self._open()
-        ends = _kernel.pair_ends(self, self._pool, self._set, Options())
+        ends = _kernel.pair_ends(self, next(self._pairs), self._pool, self._set, Options())
         self._ends.update(ends)
         return ends
 
@@ -98,19 +103,19 @@ class SsmClient(packets.PacketClient):
         self._open()
         from ouro_core.builtin.movers import PythonPump
 
-        return PythonPump(self, program, fd)
+        return self._started(PythonPump(self, program, fd))
 
     def forwarder(self, program: ForwardProgram) -> Forwarder:
         self._open()
         from ouro_core.builtin.movers import PythonForwarder
 
-        return PythonForwarder(self, program)
+        return self._started(PythonForwarder(self, program))
 
     def relay(self, a: End, b: End, batch: int = 32) -> Mover:
         self._open()
         from ouro_core.builtin.movers import PythonRelay
 
-        return PythonRelay(a, b, batch)
+        return self._started(PythonRelay(a, b, batch))
 
     def counters(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -120,12 +125,20 @@ class SsmClient(packets.PacketClient):
         return counts
 
     def close(self) -> None:
+        if self._closed:
+            return
         self._closed = True
+        for mover in list(self._movers):
+            mover.stop()
         for made in list(self._event_sets):
             made.close()
         for end in list(self._ends):
             end.close()
         self._pools.clear()
+
+    def _started(self, mover: _M) -> _M:
+        self._movers.add(mover)
+        return mover
 
     def _open(self) -> None:
         if _kernel.generation() != self._generation:
