@@ -281,14 +281,18 @@ class PluginHost:
                         self._load(plugin)
             else:
                 self.load()
-            if kind not in self._kinds:
-                raise InvalidArgument(f'there is no kind of plugin "{kind}"; known: {", ".join(self._kinds)}')
-            for plugin in self._of(GROUP):
-                if plugin.active and kind not in plugin.registered:
-                    with self._isolated(plugin, _REGISTER + kind):
-                        self._ask(plugin, kind)
-            self._settle()
-            return MappingProxyType(self._registries[kind])
+            return MappingProxyType(self._fill(kind))
+
+    def _fill(self, kind: str) -> dict[str, Any]:
+        """Ask the plugins that are loaded and were not asked yet."""
+        if kind not in self._kinds:
+            raise InvalidArgument(f'there is no kind of plugin "{kind}"; known: {", ".join(self._kinds)}')
+        for plugin in self._of(GROUP):
+            if plugin.active and kind not in plugin.registered:
+                with self._isolated(plugin, _REGISTER + kind):
+                    self._ask(plugin, kind)
+        self._settle()
+        return self._registries[kind]
 
     def _ask(self, plugin: Plugin, kind: str) -> None:
         """Let a plugin register its members of a kind: all of them, or PluginError."""
@@ -321,7 +325,10 @@ class PluginHost:
         and, where we know it, which distribution brings it.
         """
         with self._lock:
-            found = self.registry(kind)
+            # what `load_only` loaded, then the built-ins, then everything
+            found: Mapping[str, Any] = self._fill(kind) if self._narrow and kind in KINDS else {}
+            if name not in found:
+                found = self.registry(kind)
             if name not in found and self._narrow:
                 self.load()
                 found = self.registry(kind)

@@ -11,7 +11,7 @@ import subprocess
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from packaging.requirements import Requirement
@@ -31,6 +31,8 @@ LIBRARIES = (
     "pytest-asyncio",
 )
 LONG = 300.0
+
+Done: TypeAlias = "subprocess.CompletedProcess[str]"
 
 pytestmark = pytest.mark.timeout(2 * LONG)
 
@@ -69,7 +71,7 @@ class Environment:
         (site,) = (home / "venv/lib").glob("python*/site-packages")
         (site / "libraries.pth").write_text(f"{home / 'libraries'}\n")
 
-    def run(self, *words: str | Path, expect: int = 0, cwd: Path | None = None) -> str:
+    def run(self, *words: str | Path, expect: int = 0, cwd: Path | None = None) -> Done:
         environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "OURO_", "PIP_", "VIRTUAL_"))}
         environ |= {"HOME": str(self.home), "PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1"}
         environ |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -78,7 +80,7 @@ class Environment:
             words, env=environ, cwd=cwd or self.home, capture_output=True, text=True, timeout=LONG, check=False
         )
         assert done.returncode == expect, f"{words} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done
 
     def install(self, project: Path) -> None:
         """From a copy: building leaves files in the source."""
@@ -90,7 +92,10 @@ class Environment:
         self.run(self.python, "-m", "pip", "uninstall", "--yes", name)
 
     def ouro(self, *words: str, expect: int = 0) -> str:
-        return self.run(self.home / "venv/bin/ouro", *words, expect=expect)
+        return self.run(self.home / "venv/bin/ouro", *words, expect=expect).stdout
+
+    def demo(self, expect: int = 0) -> Done:
+        return self.run(self.python, "-X", "dev", EXAMPLE / "demo.py", expect=expect)
 
     def plugins(self) -> dict[str, Any]:
         return {p["name"]: p for p in json.loads(self.ouro("plugins", "list", "--json"))}
@@ -135,10 +140,20 @@ def test_a_plugin_comes_works_and_goes(environment: Environment) -> None:
     assert found["broken"]["error"] == "SystemExit: I always end like this"
     assert (found["broken"]["distribution"], found["broken"]["version"]) == ("ouro-broken", "6.6")
     assert "I always end like this" in environment.ouro("plugins", "check", expect=1)
+
+    output = environment.demo().stdout
+    seen = json.loads(output[output.index("{") :])  # the broken plugin has its say first
+    assert seen["refusal"].startswith("this layer carries 1 flows at a time")
+    (counted,) = seen["counted"].values()
+    assert (counted["packets_received"], counted["bytes_received"]) == (50, 200)
+    assert counted["packets_sent"] in (50, 51)  # the relay may not have seen the last one yet
+    assert seen["received"] == ["last words"]
+
     environment.uninstall("ouro-broken")
 
     environment.run(environment.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=EXAMPLE)
 
     environment.uninstall("ouro-example-ipcp")
+    assert 'no IPCP type is called "metered"; known: local' in environment.demo(expect=1).stderr
     assert "metered" not in environment.plugins()
     assert set(environment.plugins()) == set(found) - {"metered", "broken"}

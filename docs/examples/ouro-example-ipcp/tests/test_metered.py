@@ -110,7 +110,7 @@ async def test_packets_pass_and_are_counted(world: World, make: Make) -> None:
         assert await asyncio.to_thread(acceptor.read) == b"ping %d" % n
         acceptor.write(b"pong")
         assert await asyncio.to_thread(requester.read) == b"pong"
-    passed = world.rib.read(f"flows/{flow.id}")
+    passed = world.rib.read(f"passages/{flow.id}")
     assert passed == {"packets_sent": 100, "bytes_sent": 690, "packets_received": 100, "bytes_received": 400}
 
     requester.write(b"last words")

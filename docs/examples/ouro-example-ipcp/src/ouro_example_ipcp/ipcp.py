@@ -1,7 +1,7 @@
 """The IPCP type `metered`: a layer of one host that counts what it carries.
 
 The requester of a flow and its acceptor each have a flow with the IPCP; a relay moves the packets between the two. What
-went through is in the RIB: `flows/<id of the requester's flow>`.
+went through is in the RIB: `passages/<id of the requester's flow>`.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class Passage:
         self._running = True
         self._drained = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._relay.fileno(), self._news)
-        ctx.rib.publish(f"flows/{requester.id}", self.passed)
+        ctx.rib.publish(f"passages/{requester.id}", self.passed)
 
     def passed(self) -> Passed:
         sent, received = self._relay.flow_counters(1), self._relay.flow_counters(0)
@@ -74,7 +74,7 @@ class Passage:
         if self._running:
             self._running = False
             asyncio.get_running_loop().remove_reader(self._relay.fileno())
-            self._ctx.rib.withdraw(f"flows/{self._ids[0]}")
+            self._ctx.rib.withdraw(f"passages/{self._ids[0]}")
             self._relay.stop()
             for flow in self._ids:
                 self._ctx.flow_closed(flow)
