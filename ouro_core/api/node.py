@@ -32,15 +32,22 @@ class Node:
     """A host of the network: `async with Node() as node:`. For asyncio only; all calls in the loop that entered it.
 
     `name` is what it calls itself, for people. `packets` names the packet system; None: the best one that works.
-    `plugins`: a host of plugins that is there already. ConfigError, PluginError: a packet system that cannot be used.
+    `plugins`: a host of plugins that is there already. `direct` False: flows within the node, too, go through a layer.
+    ConfigError, PluginError: a packet system that cannot be used.
     """
 
     irm: IrmMethods
     "The node's IRM: IPCPs, names, bindings. The embedding program administers it."
 
-    def __init__(self, name: str | None = None, packets: str | None = None, plugins: PluginHost | None = None) -> None:
+    def __init__(
+        self,
+        name: str | None = None,
+        packets: str | None = None,
+        plugins: PluginHost | None = None,
+        direct: bool = True,
+    ) -> None:
         self.name = name or f"node-{os.getpid()}"
-        self._settings = IrmSettings(packets=packets or "")
+        self._settings = IrmSettings(packets=packets or "", direct=direct)
         self._plugins = plugins
         self._stack = AsyncExitStack()
 
