@@ -1,14 +1,12 @@
-"""`ouro status`, `irm status`: what the IRMd holds, counted in its RIB and its lists."""
+"""`ouro status`, `irm status`: what the IRMd holds, as its RIB has it."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .. import __version__
-from ..model.errors import IrmdError, NotFound, OuroError
-from ..model.irm_requests import ListFlows, ListIpcps, ListNames, RibRead
+from ..model.errors import IrmdError, OuroError
+from ..model.irm_requests import ListIpcps, RibRead
 from .session import NO_IRMD, Session
 
 __all__ = ["run"]
@@ -31,57 +29,43 @@ def run(words: Sequence[str]) -> int:
         return 1
     finally:
         session.close()
-    if session.json:
-        print(json.dumps(found, indent=2))
-    else:
-        _show(found)
+    print(json.dumps(found, indent=2) if session.json else _text(found))
     return 0
 
 
 def _collect(session: Session) -> dict[str, Any]:
     ipcps = session.call(ListIpcps()).ipcps
-    flows = session.call(ListFlows()).flows
     return {
-        "version": __version__,
-        "processes": _children(session, "processes"),
-        "names": len(session.call(ListNames()).names),
-        "flows": {"total": len(flows), "states": dict(Counter(flow.state.name for flow in flows))},
-        "ipcps": {"total": len(ipcps), "types": dict(Counter(ipcp.type for ipcp in ipcps))},
+        **json.loads(session.call(RibRead("irm/status")).json),
+        "types": dict(Counter(ipcp.type for ipcp in ipcps)),
         "layers": sorted({ipcp.layer.name for ipcp in ipcps if ipcp.layer}),
-        "pools": _read(session, "pools"),
+        "pools": _pools(json.loads(session.call(RibRead("packets")).json)),
     }
 
 
-def _read(session: Session, path: str) -> Any:
-    """What the RIB has at a path; nothing when there is none of it."""
-    try:
-        return json.loads(session.call(RibRead(path)).json)
-    except NotFound:
-        return {}
+def _pools(counters: dict[str, int]) -> dict[str, dict[str, dict[str, int]]]:
+    """User -> size of blocks -> total, used, failed; from counters `pool.<uid>.<size>.<what>`."""
+    pools: dict[str, dict[str, dict[str, int]]] = {}
+    for name, value in counters.items():
+        match name.split("."):
+            case ["pool", uid, size, what]:
+                pools.setdefault(uid, {}).setdefault(size, {})[what] = value
+    return pools
 
 
-def _children(session: Session, path: str) -> int:
-    return len(_read(session, path))
-
-
-def _show(found: dict[str, Any]) -> None:
-    flows, ipcps = found["flows"], found["ipcps"]
+def _text(found: dict[str, Any]) -> str:
+    types = ", ".join(f"{number} {word}" for word, number in found["types"].items())
     rows = [
-        ("processes", found["processes"], ""),
-        ("names", found["names"], ""),
-        ("flows", flows["total"], _detail(flows["states"])),
-        ("ipcps", ipcps["total"], _detail(ipcps["types"])),
+        ("processes", found["processes"], f"{found['programs_started']} started by the IRMd so far"),
+        ("ipcps", found["ipcps"], types),
         ("layers", len(found["layers"]), ", ".join(found["layers"])),
+        ("names", found["names"], ""),
+        ("flows", found["flows"], f"{found['flows_allocated']} allocated, {found['flows_refused']} refused so far"),
+        ("blocks", found["blocks"], "in use"),
     ]
-    for what, count, detail in rows:
-        print(f"{what:<10} {count:>6}  {detail}".rstrip())
-    for pool, counters in found["pools"].items():
-        print(f"{'pool':<10} {pool}  {_detail(counters)}".rstrip())
-    sys.stdout.flush()
-
-
-def _detail(counts: Any) -> str:
-    """`2 local, 1 udp4`: what there is more than none of."""
-    if not isinstance(counts, dict):
-        return str(counts)
-    return ", ".join(f"{number} {word.lower()}" for word, number in counts.items() if number)
+    lines = [f"IRMd {found['version']}, pid {found['pid']}, up {found['uptime']:.0f} s, packets by {found['packets']}"]
+    lines += [f"{what:<10} {count:>6}  {detail}".rstrip() for what, count, detail in rows]
+    for uid, classes in found["pools"].items():
+        usage = ", ".join(f"{size} B {c.get('used', 0)}/{c.get('total', 0)}" for size, c in classes.items())
+        lines.append(f"{'pool':<10} {'shared' if uid == '0' else uid:>6}  {usage}")
+    return "\n".join(lines)

@@ -21,6 +21,12 @@ from ouro_core.model.request import Request
 from ouro_core.rpc.channel import Channel
 
 
+STATUS = {
+    "version": "1.2", "pid": 99, "packets": "ssm", "uptime": 12.4, "processes": 2, "ipcps": 2, "names": 0, "flows": 1,
+    "blocks": 3, "flows_allocated": 5, "flows_refused": 1, "ipcps_created": 2, "programs_started": 0,
+}  # fmt: skip
+
+
 @define
 class Irm:
     """Keeps what it is told, and every request in `asked`. `refuse` maps a class of requests to its error."""
@@ -50,8 +56,6 @@ class Irm:
                 return ask.IpcpList(tuple(self.ipcps))
             case ask.ListNames():
                 return ask.NameList(tuple(self.names))
-            case ask.ListFlows():
-                return ask.FlowList(())
             case ask.CreateIpcp(type=word, name=name):
                 if word not in ("local", "unicast", "broadcast", "udp4"):
                     raise IpcpTypeError(f'no IPCP type is called "{word}"; known: local')
@@ -64,8 +68,10 @@ class Irm:
                 return self._join(number, self.enrolled_in)
             case ask.CreateName(info=info):
                 self.names.append(info)
-            case ask.RibRead(path="processes"):
-                return ask.RibText(json.dumps({"1": {"program": "oping"}, "2": {"program": "cat"}}))
+            case ask.RibRead(path="irm/status"):
+                return ask.RibText(json.dumps(STATUS))
+            case ask.RibRead(path="packets"):
+                return ask.RibText(json.dumps({"flows": 1, "pool.0.512.used": 3, "pool.0.512.total": 768}))
             case ask.RibRead(path=""):
                 return ask.RibText(json.dumps({"processes": {"1": {"program": "oping", "flows": [1, 2]}}, "up": True}))
             case ask.RibRead(path=path):

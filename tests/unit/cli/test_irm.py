@@ -344,11 +344,14 @@ def test_status_counts(irm: Any, out: Out) -> None:
     irm.add("b", "udp4")
     assert run(["status", "--json"]) == 0
     found = json.loads(out()[0])
-    assert found["processes"] == 2
-    assert found["ipcps"] == {"total": 2, "types": {"local": 1, "udp4": 1}}
+    assert (found["processes"], found["flows"]) == (2, 1)
+    assert found["types"] == {"local": 1, "udp4": 1}
     assert found["layers"] == ["net"]
+    assert found["pools"] == {"0": {"512": {"used": 3, "total": 768}}}
     assert run(["status"]) == 0
-    assert "1 local, 1 udp4" in out()[0]
+    text = out()[0]
+    assert "1 local, 1 udp4" in text
+    assert "512 B 3/768" in text
 
 
 @pytest.mark.usefixtures("no_irm")
