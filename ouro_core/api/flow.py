@@ -274,9 +274,9 @@ class Flow(FlowBase):
         it stays readable until then. Puts the flow in a set of its own. NotPermitted: it is in a `FlowSet`, which has
         a descriptor itself. BadDescriptor after `close`.
         """
+        if self.closed:
+            raise BadDescriptor(f"flow {self.flow_id} is closed; allocate a new one")
         if self._own is None:
-            if self.closed:
-                raise BadDescriptor(f"flow {self.flow_id} is closed; allocate a new one")
             self._own = FlowSet((self,))
         return self._own.fileno()
 

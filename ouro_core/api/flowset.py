@@ -97,8 +97,10 @@ class FlowSet:
         return self._open().fileno()
 
     def _open(self) -> EventSet:
+        if self._closed:
+            raise BadDescriptor("the set of flows is closed; make another one")
         if self._set is None:
-            raise InvalidArgument("the set of flows is closed, or never had a flow; add one first")
+            raise InvalidArgument("the set never had a flow; add one first")
         return self._set
 
     def _rests(self) -> list[Flow]:
