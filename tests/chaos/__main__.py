@@ -1,0 +1,29 @@
+"""Command line of the chaos run."""
+
+import argparse
+import sys
+import time
+
+from tests.chaos.storm import DaemonStorm, Storm
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--rounds", type=int, default=200, help="of server, client, IPCP and zygote")
+    parser.add_argument("--daemon-rounds", type=int, default=20, help="of the daemon")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    print(f"seed {options.seed}")
+    with Storm(options.seed) as storm:
+        for number in range(options.rounds):
+            storm.round(number)
+        print(storm.summary())
+    daemon_storm = DaemonStorm(options.seed)
+    for number in range(options.daemon_rounds):
+        daemon_storm.round(number)
+    print(daemon_storm.summary())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
