@@ -158,6 +158,13 @@ def test_of_two_plugins_with_one_name_the_later_is_refused(
     assert 'plugin "same" (ouro-alpha 1.0) has this name already' in second.error
 
 
+def test_two_blocked_plugins_with_one_name_are_no_fault(install: Install, make_host: MakeHost) -> None:
+    install("ouro-alpha", {"same": GOOD})
+    install("ouro-zeta", {"same": GOOD})
+    host = make_host(block=["same"])
+    assert {p.state for p in host.plugins() if p.name == "same"} == {"blocked"}
+
+
 def test_a_plugin_cannot_take_the_name_of_a_builtin(install: Install) -> None:
     install("ouro-heap", {"heap": GOOD})
     (ours,) = (p for p in PluginHost().plugins() if p.distribution == "ouro-heap")

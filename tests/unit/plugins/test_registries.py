@@ -92,6 +92,7 @@ def test_what_a_plugin_registered_earlier_is_taken_back(install: Install, make_h
     assert status(host, "bad").registered == {"ipcp_types": ("wire",)}
     assert host.digests == {}
     assert types == {}
+    assert status(host, "bad").registered == {}
     with pytest.raises(IpcpTypeError):
         host.get("ipcp_types", "wire")
 
