@@ -121,6 +121,9 @@ class ThreadedMover(Mover, Generic[P]):
     def _add(self, port: P) -> None:
         self._ports[port.view] = port
         self._watch(port)
+        self._start()
+
+    def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"ouro-{self._name}", daemon=True)
             self._thread.start()

@@ -62,6 +62,7 @@ class PythonPump(ThreadedMover[_PumpPort], Pump):
         self._full = False  # the socket takes no more
         self._retry_at: float | None = None
         _prepare(self._socket)
+        self._start()  # management frames come before the first flow does
 
     # ---- tables
 

@@ -79,7 +79,6 @@ class PythonRelay(Mover):
                 continue
             except OuroError:  # closed, or given back by `stop`
                 return
-            self._seen_up(source)
             source.count["rx"] += len(packets)
             source.count["rx_bytes"] += sum(map(len, packets))
             self._pass_on(packets, sink)
@@ -105,25 +104,21 @@ class PythonRelay(Mover):
 
     def _await_up(self, half: _Half) -> bool:
         """Sleeps while the flow is down. False when it will not come up again."""
-        try:
-            state = half.view.state
-        except OuroError:
-            return False
-        if state & (State.CLOSED | State.DEAD):
-            self._post("DEAD" if state & State.DEAD else "CLOSED", half.key)
-            return False
-        if not half.down:
-            half.down = True
-            self._post("DOWN", half.key)
-        self._stopping.wait(_DOWN_PAUSE)
-        if not state & (State.DOWN | State.PEER):
-            self._seen_up(half)
-        return True
-
-    def _seen_up(self, half: _Half) -> None:
-        if half.down:
-            half.down = False
-            self._post("UP", half.key)
+        while not self._stopping.is_set():
+            try:
+                state = half.view.state
+            except OuroError:  # closed, or given back by `stop`
+                return False
+            if state & (State.CLOSED | State.DEAD):
+                self._post("DEAD" if state & State.DEAD else "CLOSED", half.key)
+                return False
+            if bool(state & (State.DOWN | State.PEER)) != half.down:
+                half.down = not half.down
+                self._post("DOWN" if half.down else "UP", half.key)
+            if not half.down:
+                return True
+            self._stopping.wait(_DOWN_PAUSE)
+        return False
 
     # ---- for the owner
 

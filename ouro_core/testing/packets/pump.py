@@ -303,6 +303,11 @@ class PumpContract(Kit):
         assert not select.select([wire.pump.fileno()], [], [], 0)[0]
         assert app.queued() == (0, 0)
 
+    def test_management_comes_before_the_first_flow(self, wire: Wire) -> None:
+        frame = _dix_frame(0, bytes(39), to=_BROADCAST)
+        wire.send(frame)
+        assert wire.management() == ManagementFrame(frame)
+
     def test_the_management_queue_is_bounded(self, bench: Bench) -> None:
         program = PumpProgram(
             header=18, key=dix(MAC).key, max_payload=1, management=dix(MAC).management, management_queue=4
