@@ -10,6 +10,7 @@ and descriptors travel with its first byte. Encoding goes by names: a class and 
 their fields. `decode` is total: any bytes give a value or `WireError`.
 """
 
+import itertools
 import struct
 import types
 import typing
@@ -116,7 +117,7 @@ def _fill(message: Message, value: Any, fds: list[int]) -> None:
 def _build(cls: type, message: Message, fds: Iterator[int]) -> Any:
     if cls is Grant:
         count = message.fds  # type: ignore[attr-defined]
-        taken = tuple(fd for fd, _ in zip(fds, range(count), strict=False))
+        taken = tuple(itertools.islice(fds, count))
         if len(taken) != count:
             raise WireError(f"{count} descriptors announced, {len(taken)} came")
         return Grant(message.data, taken)  # type: ignore[attr-defined]
@@ -137,6 +138,8 @@ def _field_codec(name: str, hint: Any) -> _FieldCodec:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         item = args[0]
+        if args[-1] is not Ellipsis:
+            return _FieldCodec(name, _put_repeated, lambda m, n, f: _exactly(len(args), n, getattr(m, n)), optional)
         if attrs.has(item):
             return _FieldCodec(
                 name, _put_messages, lambda m, n, f: tuple(_build(item, i, f) for i in getattr(m, n)), optional
@@ -149,6 +152,12 @@ def _field_codec(name: str, hint: Any) -> _FieldCodec:
     if issubclass(hint, IntEnum):
         return _FieldCodec(name, _put_scalar, lambda m, n, f: hint(getattr(m, n)), optional)
     return _FieldCodec(name, _put_scalar, lambda m, n, f: getattr(m, n), optional)
+
+
+def _exactly(count: int, name: str, items: Sequence[Any]) -> tuple[Any, ...]:
+    if len(items) != count:
+        raise WireError(f"{len(items)} values for {name}; {count} are right")
+    return tuple(items)
 
 
 _CODECS: dict[type, tuple[_FieldCodec, ...]] = {}
@@ -191,26 +200,36 @@ def encode(value: object) -> tuple[str, bytes, list[int]]:
         raise WireError(f"cannot send {type(value).__name__}: {e}") from None
 
 
-def decode(type_name: str, body: bytes, fds: Sequence[int] = ()) -> Any:
-    """The value of a frame. WireError: unknown name, malformed bytes, values out of range, descriptors missing or left.
+def decode(type_name: str, body: bytes, fds: Sequence[int] = (), expected: type = object) -> Any:
+    """The value of a frame. WireError: unknown name, no subclass of `expected` (found out before the body is looked
+    at), malformed bytes, values out of range, descriptors missing or left.
 
     The descriptors belong to the caller when it raises, to the grants in the value otherwise.
     """
-    if not type_name:
-        return None
-    cls = _CLASSES.get(type_name)
+    cls = _CLASSES.get(type_name) if type_name else type(None)
     if cls is None:
         raise WireError(f"unknown control message {type_name[:64]!r}")
+    if not issubclass(cls, expected):
+        raise WireError(f"{type_name or 'nothing'} came where only {expected.__name__} can be")
     rest = iter(fds)
+    if type_name:
+        value = _decode_value(type_name, cls, body, rest)
+    elif body:
+        raise WireError(f"{len(body)} bytes of no message")
+    else:
+        value = None
+    if next(rest, None) is not None:
+        raise WireError(f"{type_name or 'nothing'} came with more descriptors than it has grants for")
+    return value
+
+
+def _decode_value(type_name: str, cls: type, body: bytes, fds: Iterator[int]) -> Any:
     try:
-        value = _build(cls, _MESSAGES[cls].FromString(body), rest)
+        return _build(cls, _MESSAGES[cls].FromString(body), fds)
     except WireError:
         raise
     except (DecodeError, ValueError, TypeError, OuroError) as e:
         raise WireError(f"malformed {type_name}: {e}") from None
-    if next(rest, None) is not None:
-        raise WireError(f"{type_name} came with more descriptors than it has grants for")
-    return value
 
 
 # ---------------------------------------------------------------- frames
@@ -218,9 +237,10 @@ def decode(type_name: str, body: bytes, fds: Sequence[int] = ()) -> Any:
 
 def frame_bytes(frame: Frame) -> bytes:
     """A frame as it goes on the stream. WireError when it is too long."""
+    text = frame.text[:MAX_TEXT].encode(errors="backslashreplace").decode()  # file names may have surrogates
     body = control_pb2.Frame(
         kind=int(frame.kind),  # type: ignore[arg-type]
-        id=frame.id, type=frame.type, body=frame.body, code=frame.code, text=frame.text[:MAX_TEXT], fds=frame.fds,
+        id=frame.id, type=frame.type, body=frame.body, code=frame.code, text=text, fds=frame.fds,
     ).SerializeToString()  # fmt: skip
     if len(body) > MAX_FRAME:
         raise WireError(f"a message of {len(body)} bytes is longer than {MAX_FRAME}")
