@@ -1,14 +1,16 @@
 """The client of oping (spec: tools.md 1.3).
 
-Three ways to ask: paced, a thread that writes and one that reads; flood, one after the other; and flood-busy, the same
-without ever sleeping. The clock is read next to the native calls; everything that can be made before is.
+Three ways to ask: paced, a request an interval, whatever comes back; flood, a request after each reply; and flood-busy,
+the same without ever sleeping. All in one thread: where a second one waits for packets, three threads of two programs
+share the processors, and the times that are measured are the scheduler's.
+
+The clock is read next to the native calls. A signal ends the test by an exception, also out of a native call.
 """
 
 import sys
-import threading
 import time
-from queue import SimpleQueue
-from time import monotonic_ns
+from math import inf
+from time import monotonic, monotonic_ns
 from typing import Final
 
 from ouro_core import Flow, flow_alloc
@@ -32,6 +34,8 @@ __all__ = ["ping"]
 
 _FD: Final = 64
 """The number of a tool's first flow, in the words of the prototype."""
+_SHORTEST: Final = 60e-6
+"""Seconds that an interval of 0 takes: as long as the prototype, which sleeps for nothing, is asleep."""
 _OVER: Final = (FlowDown, FlowPeer, NotAllocated, BadDescriptor)
 """A flow that will not come back."""
 _SPINS: Final = 1024
@@ -47,17 +51,22 @@ def ping(settings: Settings) -> int:
         print(e, file=sys.stderr)
         return 1
     test = (Busy if settings.flood_busy else Flood if settings.flood else Paced)(settings, flow)
-    on_end(test.stop)
+    on_end(test.signalled)
+    start = time.time()
     with flow:
-        flow.partial_read = False
-        flow.read_timeout = settings.interval // 1000 + 2
-        test.header()
-        start = time.time()
-        test.run()
+        try:
+            test.header()
+            test.run()
+            test.over = True
+        except _Signalled:
+            pass
         elapsed = (time.time() - start) * 1000
-        test.stop()
     print(test.statistics.summary(settings.name, elapsed), flush=True)
     return 0
+
+
+class _Signalled(Exception):
+    """Somebody wants the test to end."""
 
 
 class _Test:
@@ -65,13 +74,18 @@ class _Test:
         self.settings = settings
         self.flow = flow
         self.statistics = Statistics()
+        self.over = False
+        self.patience = settings.interval // 1000 + 2  # seconds without any reply that end the test
         self.packet = bytearray(settings.size)
         self.received = bytearray(MAX_SIZE)
-        self.stopped = False
+        flow.partial_read = False
+        flow.read_timeout = flow.write_timeout = self.patience
 
-    def stop(self) -> None:
-        """Come to an end. Called by a signal handler as well: takes no lock."""
-        self.stopped = True
+    def signalled(self) -> None:
+        """End the test, once."""
+        if not self.over:
+            self.over = True
+            raise _Signalled
 
     def header(self, detail: str = "") -> None:
         """What is going to happen."""
@@ -80,7 +94,7 @@ class _Test:
             print(f"Pinging {s.name} with {s.size} bytes of data ({s.count} packets{detail}):\n", flush=True)
 
     def run(self) -> None:
-        """Until all replies are there, none comes any more, or somebody wants it to stop."""
+        """Until all replies are there, or none comes any more."""
         raise NotImplementedError
 
     def send(self, number: int) -> bool:
@@ -88,9 +102,9 @@ class _Test:
         encode(self.packet, number, monotonic_ns())
         try:
             self.flow.write(self.packet)
-        except OuroError:
-            if not self.stopped:
-                print("Failed to send packet.")
+        except OuroError as e:
+            print("Failed to send packet.")
+            print(e, file=sys.stderr)
             return False
         self.statistics.sent += 1
         return True
@@ -108,48 +122,54 @@ class _Test:
 
 
 class Paced(_Test):
-    """One request an interval, whatever comes back."""
+    """One request an interval."""
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
         super().__init__(settings, flow)
-        self._over: SimpleQueue[None] = SimpleQueue()  # its put is safe in a signal handler
         self._next = 0  # the least id that is in order
-
-    def stop(self) -> None:
-        super().stop()
-        self._over.put(None)
+        self._last = 0.0  # when a reply came
 
     def run(self) -> None:
         if not self.settings.quiet and sys.stdout is sys.__stdout__:
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-        for work in (self._read, self._write):
-            threading.Thread(target=work, daemon=True).start()
-        self._over.get()
-
-    def _write(self) -> None:
-        # the shortest sleep there is, not none: with an interval of 0 as well packets follow replies, not each other
-        pause = max(self.settings.interval / 1000, 1e-9)
+        pause = max(self.settings.interval / 1000, _SHORTEST)
+        time.sleep(pause)
+        self._last = monotonic()
         for number in range(self.settings.count):
-            time.sleep(pause)
-            if self.stopped or not self.send(number):
+            if self.flow.read_timeout != pause:
+                self.flow.read_timeout = pause
+            due = monotonic() + pause
+            if not self.send(number):
+                break
+            if not self._collect(due):
                 return
+        self._collect(inf)
 
-    def _read(self) -> None:
-        count, statistics, readinto, packet = self.settings.count, self.statistics, self.flow.readinto, self.received
-        while statistics.received < count and not self.stopped:
+    def _collect(self, due: float) -> bool:
+        """Take replies until it is time for the next request. False: there will be none any more."""
+        statistics, readinto, packet = self.statistics, self.flow.readinto, self.received
+        while statistics.received < self.settings.count:
             try:
                 length = readinto(packet)
+                self._take(length, monotonic_ns())
+                now = self._last = monotonic()
             except FlowTimeout:
-                print("Server timed out.")
-                break
+                now = monotonic()
+                if now - self._last >= self.patience:
+                    print("Server timed out.")
+                    return False
             except _OVER as e:
-                if not self.stopped:
-                    print(e, file=sys.stderr)
-                break
+                print(e, file=sys.stderr)
+                return False
             except OuroError:
-                continue
-            self._take(length, monotonic_ns())
-        self.stop()
+                now = monotonic()
+            if now >= due:
+                return True
+            if statistics.received >= statistics.sent and due != inf:
+                time.sleep(due - now)  # no reply is under way
+                return True
+            self.flow.read_timeout = max(min(due, self._last + self.patience) - now, 0)
+        return False
 
     def _take(self, length: int, now: int) -> None:
         reply = self.decode(length, now)
@@ -176,7 +196,7 @@ class Flood(_Test):
 
     def run(self) -> None:
         for number in range(self.settings.count):
-            if self.stopped or not self.send(number) or not self._reply(number):
+            if not self.send(number) or not self._reply(number):
                 return
 
     def _reply(self, number: int) -> bool:
@@ -186,9 +206,8 @@ class Flood(_Test):
             print("Server timed out.")
             return False
         except OuroError as e:
-            if not self.stopped:
-                print("Failed to read packet.")
-                print(e, file=sys.stderr)
+            print("Failed to read packet.")
+            print(e, file=sys.stderr)
             return False
         reply = self.decode(length, monotonic_ns())
         if reply is not None:
@@ -214,7 +233,7 @@ class Busy(Flood):
         super().run()
 
     def receive(self) -> int:
-        flow, limit = self.flow, monotonic_ns() + int(1e9 * (self.flow.read_timeout or 0))
+        flow, limit = self.flow, monotonic() + self.patience
         while True:
             for _ in range(_SPINS):
                 if flow.queued[0]:
@@ -222,5 +241,5 @@ class Busy(Flood):
             try:
                 return flow.readinto(self.received)  # says also whether the flow is down
             except WouldBlock:
-                if self.stopped or monotonic_ns() > limit:
+                if monotonic() > limit:
                     raise FlowTimeout from None
