@@ -10,9 +10,8 @@ from contextlib import redirect_stdout
 import attrs
 import click
 
-from ..installed import HOSTS, PluginStatus
 from ..model.log import logger
-from ..plugins import PluginHost
+from ..plugins import HOSTS, PluginHost, PluginStatus
 
 __all__ = ["plugins"]
 

@@ -64,7 +64,11 @@ class Host:
         self.daemon: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Host":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:

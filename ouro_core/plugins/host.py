@@ -30,19 +30,19 @@ from typing import Any, Final
 
 import pluggy
 
-from . import hookspecs
-from .contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite
-from .contracts.directory import DirectoryPolicy
-from .contracts.ipcp import Ipcp
-from .contracts.packets import PacketSystem
-from .hookspecs import OURO_API
+from .. import hookspecs
+from ..contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite
+from ..contracts.directory import DirectoryPolicy
+from ..contracts.ipcp import Ipcp
+from ..contracts.packets import PacketSystem
+from ..hookspecs import OURO_API
+from ..model.config import boolean
+from ..model.errors import ConfigError, InvalidArgument, IpcpTypeError, NotPermitted, PluginError
+from ..model.log import logger
 from .installed import BUILTINS, GROUP, HOSTS, Plugin, PluginState, PluginStatus, builtins, discover
 from .kinds import BROUGHT_BY, KINDS, check_member, singular
-from .model.config import boolean
-from .model.errors import ConfigError, InvalidArgument, IpcpTypeError, NotPermitted, PluginError
-from .model.log import logger
 
-__all__ = ["BUILTINS", "KINDS", "PluginHost", "PluginState", "PluginStatus"]
+__all__ = ["PluginHost"]
 
 _REGISTER: Final = "ouro_register_"
 _VETO: Final = "ouro_authorize_flow"

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from attrs import define, field, frozen
 
-from .model.log import logger
+from ..model.log import logger
 
 __all__ = ["BUILTINS", "GROUP", "HOSTS", "Plugin", "PluginState", "PluginStatus", "builtins", "discover"]
 
@@ -91,7 +91,7 @@ class Plugin:
 
 
 def builtins() -> list[Plugin]:
-    from . import __version__
+    from .. import __version__
 
     return [
         Plugin(metadata.EntryPoint(name, module, GROUP), "ouro-core", __version__)

@@ -4,11 +4,11 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final, get_args, get_origin
 
-from .contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite
-from .contracts.directory import DirectoryPolicy
-from .contracts.ipcp import Ipcp
-from .contracts.packets import PacketSystem
-from .model.errors import PluginError
+from ..contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite
+from ..contracts.directory import DirectoryPolicy
+from ..contracts.ipcp import Ipcp
+from ..contracts.packets import PacketSystem
+from ..model.errors import PluginError
 
 __all__ = ["BROUGHT_BY", "KINDS", "check_member", "singular"]
 

@@ -1,0 +1,354 @@
+"""The daemon: start, stop, configuration, and everything that can be done to it through its socket."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ouro_core.model.errors import ConfigError, IpcpTypeError, IrmdError, NotFound, OuroError, UnknownName
+from ouro_core.model.irm_requests import (
+    Announce,
+    BindProcess,
+    BindProgram,
+    BootstrapIpcp,
+    CreateIpcp,
+    DestroyIpcp,
+    DestroyName,
+    FlowAccept,
+    FlowAlloc,
+    ListIpcps,
+    ListNames,
+    RegName,
+    RibRead,
+)
+from ouro_core.model.layer import IpcpState, LayerInfo
+from ouro_core.model.request import Request
+from ouro_core.rpc.blocking import BlockingChannel, connect
+from ouro_core.testing.host import Host, eventually
+from ouro_core.wire.control import MAX_FRAME, Frame, Kind, encode, frame_bytes
+
+from .programs import ASK, ECHO
+
+
+def raw(host: Host) -> socket.socket:
+    sock = connect(host.runtime / "irm.sock")
+    sock.settimeout(20)
+    return sock
+
+
+def frame_of(request: Request[object]) -> bytes:
+    name, body, _ = encode(request)
+    return frame_bytes(Frame(Kind.REQUEST, 1, name, body))
+
+
+# ---------------------------------------------------------------- start and stop
+
+
+def test_it_ends_in_order_and_leaves_nothing(host: Host) -> None:
+    info = host.call(CreateIpcp("local", "lo"))
+    assert host.stop() == 0
+    assert not (host.runtime / "irm.sock").exists()
+    assert not host.descendants()
+    assert not Path(f"/proc/{info.pid}").exists()
+    assert "exited. Bye." in host.log.read_text()
+
+
+def test_a_second_daemon_is_refused_and_the_first_goes_on(host: Host) -> None:
+    second = host.run([sys.executable, "-m", "ouro_core.irm.daemon"])
+    assert second.returncode == 1
+    assert host.daemon is not None
+    assert f"IRMd already running ({host.daemon.pid})" in second.stderr
+    host.call(ListIpcps())
+
+
+def test_the_directory_of_a_killed_daemon_is_taken_over(host: Host) -> None:
+    host.kill()
+    assert (host.runtime / "irm.sock").exists()
+    with pytest.raises(IrmdError, match="ouro irmd"):
+        host.call(ListIpcps())
+    host.start()
+    assert "didn't properly shut down last time" in host.log.read_text()
+
+
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.runtime.mkdir(mode=0o777)
+    host.runtime.chmod(0o777)
+    done = host.run([sys.executable, "-m", "ouro_core.irm.daemon"])
+    assert done.returncode == 1
+    assert "not writable by others" in done.stderr
+
+
+def test_without_a_daemon_every_program_says_so(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    with pytest.raises(IrmdError, match="ouro irmd"):
+        host.call(ListIpcps())
+    listing = host.run([sys.executable, "-m", "ouro_core.cli", "ipcp", "list"])
+    assert listing.returncode == 1
+    assert "Failed to communicate with the Ouroboros IPC Resource Manager daemon." in listing.stdout
+
+
+def test_the_log_can_be_json_lines(tmp_path: Path) -> None:
+    with Host(tmp_path, arguments=["--log", "json"]) as host:
+        host.call(CreateIpcp("local", "lo"))
+    entries = [json.loads(line) for line in host.log.read_text().splitlines()]
+    assert {"irmd", "irmd/ipcp", "ipcpd/ipcp"} <= {e["component"] for e in entries}
+    assert all({"time", "pid", "level", "text"} <= e.keys() for e in entries)
+
+
+def test_protocol_debugging_by_component(tmp_path: Path) -> None:
+    config = '[irmd]\ndirect = false\n[name.srv]\n[local.lo]\nbootstrap = "lo"\nreg = ["srv"]\n'
+    with Host(tmp_path, config, ["--debug", "oap"]) as host:
+        server = host.python(ECHO, "srv")
+        eventually(lambda: host.rib("names/srv")["accepting"])
+        assert host.python(ASK, "srv", "1").wait(30) == 0
+        assert server.poll() is None
+    text = host.log.read_text()
+    assert "irmd/oap(PP): OAP_HDR [" in text
+    assert "-->" in text
+    assert "<--" in text
+
+
+# ---------------------------------------------------------------- configuration
+
+
+CONFIG = """
+[name.one]
+lb = "round-robin"
+[name.two]
+[local.first]
+bootstrap = "lo"
+hash = "SHA3_384"
+autobind = true
+reg = ["one", "three"]
+[local.second]
+"""
+
+
+def test_a_configuration_file_makes_names_and_ipcps(tmp_path: Path) -> None:
+    with Host(tmp_path, CONFIG) as host:
+        eventually(lambda: len(host.call(ListIpcps()).ipcps) == 2)
+        first, second = host.call(ListIpcps()).ipcps
+        assert (first.name, first.layer_name, first.state) == ("first", "lo", IpcpState.OPERATIONAL)
+        assert first.layer is not None
+        assert first.layer.hash.name == "SHA3_384"
+        assert (second.name, second.layer_name, second.state) == ("second", "Not enrolled.", IpcpState.BOOT)
+        names = {n.name: n.balance.word for n in host.call(ListNames()).names}
+        assert names == {"one": "round-robin", "two": "spillover", "three": "spillover", "first": "spillover",
+                         "lo": "spillover"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[local.x]\nbootstrap = 'lo'\nwrong = 1\n", 'unknown key "wrong"'),
+        ("[carrier-pigeon.x]\nbootstrap = 'lo'\n", "carrier-pigeon"),
+        ("[eth-dix.x]\nbootstrap = 'lo'\ndev = 'v0'\n", "ouro-eth"),
+        ("[irmd]\ndirect = 'perhaps'\n", "perhaps"),
+        ("[irmd]\npackets = 'paper'\n", "paper"),
+        ("[irmd]\npackets = 'heap'\n", "within one process only"),
+        ("[name.n]\nlb = 'none'\n", 'unknown lb "none"'),
+        ("[name.n]\nprog = ['/does/not/exist']\n", "does not exist"),
+        ("[name.n]\nserver_crt_file = '/does/not/exist'\n", "does not exist"),
+        ("name = 3\n", "[name.some_name]"),
+        ("this is no TOML", "is no TOML"),
+    ],
+)
+def test_a_wrong_configuration_ends_the_daemon_with_the_reason(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "irmd.conf"
+    path.write_text(text)
+    host = Host(tmp_path)
+    done = host.run([sys.executable, "-m", "ouro_core.irm.daemon", "--config", str(path)])
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert not host.descendants()
+
+
+def test_a_configuration_file_that_is_not_there(tmp_path: Path) -> None:
+    done = Host(tmp_path).run([sys.executable, "-m", "ouro_core.irm.daemon", "--config", str(tmp_path / "none")])
+    assert done.returncode == 1
+    assert "No such file" in done.stderr
+
+
+# ---------------------------------------------------------------- requests that make no sense
+
+
+def test_unknown_things_are_errors_that_say_what_there_is(host: Host) -> None:
+    with pytest.raises(IpcpTypeError, match=r"udp4.*local.*ouro-udp|udp4.*ouro-udp.*local"):
+        host.call(CreateIpcp("udp4", "x"))
+    with pytest.raises(NotFound, match="4711"):
+        host.call(DestroyIpcp(4711))
+    with pytest.raises(NotFound, match="4711"):
+        host.call(BootstrapIpcp(4711, LayerInfo("lo")))
+    with pytest.raises(UnknownName, match="nobody"):
+        host.call(DestroyName("nobody"))
+    with pytest.raises(NotFound, match="1"):
+        host.call(BindProcess(1, "name"))
+    with pytest.raises(NotFound):
+        host.call(RibRead("no/such/path"))
+    with pytest.raises(OuroError, match="announce"):
+        host.call(FlowAlloc("srv"))
+    info = host.call(CreateIpcp("local", "lo"))
+    with pytest.raises(ConfigError.__mro__[1], match="no_such_option"):
+        host.call(BootstrapIpcp(info.id, LayerInfo("lo"), {"no_such_option": "1"}))
+    with pytest.raises(OuroError, match="bootstrap or enroll"):
+        host.call(RegName("srv", info.id))
+    host.call(BootstrapIpcp(info.id, LayerInfo("lo")))
+    with pytest.raises(OuroError, match="operational"):
+        host.call(BootstrapIpcp(info.id, LayerInfo("lo")))
+    with pytest.raises(OuroError, match="255"):
+        host.call(CreateIpcp("local", "x" * 256))
+    with pytest.raises(OuroError, match="does not exist"):
+        host.call(BindProgram("/no/such/program", "srv"))
+
+
+def test_an_allocation_to_an_unknown_name_fails_at_once(host: Host) -> None:
+    code = (
+        "import time\nfrom ouro_core import OuroError, flow_alloc\nt = time.monotonic()\n"
+        "try:\n    flow_alloc('nobody')\nexcept OuroError as e:\n    print(e.code, time.monotonic() - t < 0.9)\n"
+    )
+    output, _ = host.python(code).communicate(timeout=30)
+    assert output.split() == ["-1007", "True"]
+
+
+# ---------------------------------------------------------------- bytes that make no sense
+
+
+GARBAGE = {
+    "noise": bytes(range(256)) * 8,
+    "zero length": struct.pack("!I", 0),
+    "too long": struct.pack("!I", MAX_FRAME + 1) + b"x" * 100,
+    "not a frame": struct.pack("!I", 5) + b"\xff" * 5,
+    "unknown message": frame_bytes(Frame(Kind.REQUEST, 1, "NoSuchThing", b"")),
+    "malformed message": frame_bytes(Frame(Kind.REQUEST, 1, "FlowAlloc", b"\xff\xff\xff")),
+    "a reply": frame_bytes(Frame(Kind.REPLY, 77, "IpcpList", b"")),
+    "a value as request": frame_bytes(Frame(Kind.REQUEST, 1, "NameInfo", b"")),
+    "descriptors announced": frame_bytes(Frame(Kind.REQUEST, 1, "ListIpcps", b"", fds=3)),
+    "cancel of nothing": frame_bytes(Frame(Kind.CANCEL, 5)),
+}
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_harms_nobody(host: Host, name: str) -> None:
+    with raw(host) as sock:
+        sock.sendall(GARBAGE[name])
+        sock.shutdown(socket.SHUT_WR)
+        while sock.recv(65536):
+            pass
+    assert host.call(ListIpcps()).ipcps == ()
+
+
+def test_half_sent_messages_hold_nobody_up(host: Host) -> None:
+    whole = frame_of(ListNames())
+    held = []
+    for cut in range(1, len(whole)):
+        sock = raw(host)
+        sock.sendall(whole[:cut])
+        held.append(sock)
+    assert host.call(ListNames()).names == ()
+    for sock in held:
+        sock.close()
+    assert host.call(ListNames()).names == ()
+
+
+def test_a_message_in_single_bytes_is_understood(host: Host) -> None:
+    with raw(host) as sock:
+        for byte in frame_of(ListNames()):
+            sock.send(bytes([byte]))
+        assert sock.recv(65536)
+
+
+def test_descriptors_nobody_asked_for_are_closed(host: Host) -> None:
+    assert host.daemon is not None
+    before = len(os.listdir(f"/proc/{host.daemon.pid}/fd"))
+    with open(os.devnull) as file:
+        for _ in range(50):
+            with raw(host) as sock:
+                socket.send_fds(sock, [frame_of(ListNames())], [file.fileno()] * 20)
+                sock.recv(65536)
+    eventually(lambda: host.daemon and len(os.listdir(f"/proc/{host.daemon.pid}/fd")) <= before + 1)
+
+
+def test_a_client_that_vanishes_at_any_point(host: Host) -> None:
+    """The connection closes with the request unread, half read, being worked on, or answered and not taken."""
+    host.ouro("name", "create", "srv")
+    requests: list[Request[object]] = [
+        Announce("ghost"),
+        CreateIpcp("local", "ghost"),
+        ListIpcps(),
+        RibRead(""),
+        BindProcess(1, "srv"),
+        FlowAlloc("srv"),
+        FlowAccept(),
+    ]
+    for request in requests:
+        for delay in (0.0, 0.001, 0.02):
+            sock = raw(host)
+            sock.sendall(frame_of(Announce("ghost")) + frame_of(request))
+            time.sleep(delay)
+            sock.close()
+    eventually(lambda: host.status().processes == 0, what="no process is left")
+    assert host.quiet()
+
+
+def test_a_channel_after_an_error_is_as_good_as_before(host: Host) -> None:
+    channel = BlockingChannel(connect(host.runtime / "irm.sock"))
+    for _ in range(3):
+        with pytest.raises(OuroError):
+            channel.call(DestroyName("nobody"))
+        assert channel.call(ListNames()).names == ()
+    channel.close()
+
+
+# ---------------------------------------------------------------- programs
+
+
+def test_flows_directly_and_over_a_layer(host: Host, layered: Host) -> None:
+    for each, way in ((host, "direct"), (layered, "layer")):
+        server = each.python(ECHO, "srv")
+        output, _ = each.python(ASK, "srv", "100").communicate(timeout=30)
+        assert output.strip() == way
+        server.kill()
+        server.wait()
+        eventually(each.quiet, what="nothing is left")
+
+
+def test_a_program_is_started_when_somebody_wants_it(host: Host, tmp_path: Path) -> None:
+    program = tmp_path / "server.py"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom ouro_core import OuroError, flow_accept\n"
+        "with flow_accept(timeout=20) as flow:\n    flow.write(' '.join(sys.argv[1:]).encode())\n"
+        "    try:\n        flow.read()\n    except OuroError:\n        pass\n"
+    )
+    program.chmod(0o755)
+    host.ouro("bind", "program", str(program), "name", "auto", "auto", "--", "with", "words")
+    code = "from ouro_core import flow_alloc\nwith flow_alloc('auto') as flow:\n    print(flow.read().decode())\n"
+    output, _ = host.python(code).communicate(timeout=40)
+    assert output.strip() == "with words"
+    assert host.status().programs_started == 1
+    eventually(host.quiet)
+
+
+def test_the_readme_sequence(host: Host) -> None:
+    """The commands of the README, as they stand there, in one shell."""
+    bin_dir = Path(sys.executable).parent
+    script = """
+        ouro ipcp bootstrap type local name lo layer lo
+        ouro name create oping
+        ouro name reg oping layer lo
+        oping -l & server=$!
+        ouro bind process $server name oping
+        oping -n oping -c 3 -i 10
+        kill $server
+        wait
+    """
+    environment = {**host.environment, "PATH": f"{bin_dir}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-ec", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("bytes from oping: seq=") == 3
+    assert "3 packets transmitted, 3 received, 0 out-of-order, 0% packet loss" in done.stdout
