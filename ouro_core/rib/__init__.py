@@ -1,8 +1,8 @@
 """The RIB: one tree of state and counters, into which every component publishes and which every view reads.
 
 A node shows an attrs value, or what a callable returns when somebody looks: nothing is pushed and nothing is copied
-until
-then. Paths are words joined by slashes. Units stand in the metadata of the fields ("unit").
+until then; what a callable raises is raised there. Paths are words joined by slashes. Units stand in the metadata of
+the fields ("unit").
 """
 
 import json
@@ -73,11 +73,10 @@ class Rib:
         """Everything at and below a path as plain dictionaries, lists and scalars. NotFound lists what there is."""
         whole = _join(self._prefix, path)
         parts = whole.split("/") if whole else []
-        tree: dict[str, Any] = {}
-        for key, source in list(self._sources.items()):
+        node: Any = {}
+        for key, source in sorted(self._sources.items(), key=lambda item: item[0]):  # what is above comes first
             if _below(key, whole) or _below(whole, key):
-                _graft(tree, key.split("/"), to_plain(source() if callable(source) else source))
-        node: Any = tree
+                node = _graft(node, key.split("/") if key else [], to_plain(source() if callable(source) else source))
         for part in parts:
             if not isinstance(node, dict) or part not in node:
                 known = ", ".join(sorted(node)) if isinstance(node, dict) else ""
@@ -95,17 +94,14 @@ def _join(prefix: str, path: str) -> str:
 
 
 def _below(key: str, path: str) -> bool:
+    """Whether `key` is `path`, or below it."""
     return not path or key == path or key.startswith(path + "/")
 
 
-def _graft(tree: dict[str, Any], parts: list[str], value: Any) -> None:
-    for part in parts[:-1]:
-        inner = tree.setdefault(part, {})
-        if not isinstance(inner, dict):
-            inner = tree[part] = {"value": inner}
-        tree = inner
-    last = parts[-1]
-    if isinstance(tree.get(last), dict) and isinstance(value, dict):
-        tree[last].update(value)
-    else:
-        tree[last] = value
+def _graft(node: Any, parts: list[str], value: Any) -> Any:
+    """`node` with `value` at a path in it. Mappings are merged; "value" is what a scalar becomes with others below."""
+    if not parts:
+        return node | value if isinstance(node, dict) and isinstance(value, dict) else value
+    tree: dict[str, Any] = node if isinstance(node, dict) else {} if node is None else {"value": node}
+    tree[parts[0]] = _graft(tree.get(parts[0]), parts[1:], value)
+    return tree
