@@ -74,12 +74,12 @@ def load_configuration(path: Path) -> Configuration:
 
 def _texts(cls: type, table: Mapping[str, Any], where: str) -> dict[str, str]:
     """Values by field name as texts, from keys of a TOML table."""
-    names = {o.key: o.name for o in options(cls)}
+    known = {o.key: o for o in options(cls)}
     found = {}
     for key, value in table.items():
-        if key not in names:
-            raise ConfigError(f'{where}: unknown key "{key}"; known: {", ".join(sorted(names)) or "none"}')
-        found[names[key]] = str(value).lower() if isinstance(value, bool) else str(value)
+        if key not in known:
+            raise ConfigError(f'{where}: unknown key "{key}"; known: {", ".join(sorted(known)) or "none"}')
+        found[known[key].name] = known[key].text(value)
     return found
 
 

@@ -23,6 +23,10 @@ C = TypeVar("C")
 _KEY: Final = "ouro.option"
 
 
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @attrs.frozen
 class Option:
     """One parameter of a configuration class."""
@@ -34,6 +38,11 @@ class Option:
     default: Any  # attrs.NOTHING: must be given
     unit: str
     help: str
+    show: Callable[[Any], str] = _plain
+
+    def text(self, value: Any) -> str:
+        """The reverse of `parse`; a text stays as it is."""
+        return value if isinstance(value, str) else self.show(value)
 
     @property
     def required(self) -> bool:
@@ -48,6 +57,7 @@ class _Declaration:
     parse: Callable[[str], Any]
     unit: str
     help: str
+    show: Callable[[Any], str]
 
 
 def option(
@@ -58,13 +68,15 @@ def option(
     unit: str = "",
     keyword: str = "",
     key: str = "",
+    show: Callable[[Any], str] = _plain,
 ) -> Any:
     """A field of a configuration class.
 
-    `parse` makes the value from text and raises ValueError with the reason.
+    `parse` makes the value from text and raises ValueError with the reason; `show` is its reverse, and needed only
+    where it cannot read what str() gives (numbers of another base: `show=hex`).
     `keyword` and `key` name it on the command line and in TOML; both default to the field's name.
     """
-    return attrs.field(default=default, metadata={_KEY: _Declaration(keyword, key, parse, unit, help)})
+    return attrs.field(default=default, metadata={_KEY: _Declaration(keyword, key, parse, unit, help, show)})
 
 
 def options(cls: type) -> tuple[Option, ...]:
@@ -76,7 +88,7 @@ def options(cls: type) -> tuple[Option, ...]:
             found.append(
                 Option(
                     a.name, declared.keyword or a.name, declared.key or a.name, declared.parse, a.default,
-                    declared.unit, declared.help,
+                    declared.unit, declared.help, declared.show,
                 )
             )  # fmt: skip
     return tuple(found)
@@ -94,12 +106,17 @@ def parse_config(cls: type[C], values: Mapping[str, str]) -> C:
             try:
                 arguments[name] = o.parse(values[name])
             except ValueError as e:
-                raise ConfigError(
-                    f'Unknown parameter for {o.keyword}: "{values[name]}". {str(e).capitalize()}.'
-                ) from None
+                raise ConfigError(f'Unknown parameter for {o.keyword}: "{values[name]}". {_sentence(str(e))}') from None
         elif o.required:
             raise ConfigError(f'Option "{o.keyword}" is missing: {o.help}.')
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(_sentence(str(e))) from None
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def to_text(config: Any) -> dict[str, str]:
@@ -108,7 +125,7 @@ def to_text(config: Any) -> dict[str, str]:
     for o in options(type(config)):
         value = getattr(config, o.name)
         if value != o.default:
-            out[o.name] = str(value).lower() if isinstance(value, bool) else str(value)
+            out[o.name] = o.text(value)
     return out
 
 
