@@ -18,9 +18,24 @@ PP: Final = 5
 logging.addLevelName(PP, "PP")
 
 
+_wanted: set[str] = set()
+
+
 def logger(component: str) -> logging.Logger:
     """The logger of a component; `component` is the prefix of its lines in the log."""
-    return logging.getLogger("ouro." + component.replace(".", "_"))
+    component = _dotless(component)
+    found = logging.getLogger("ouro." + component)
+    found.setLevel(PP if _is_wanted(component) else logging.NOTSET)
+    return found
+
+
+def _is_wanted(component: str) -> bool:
+    return not _wanted.isdisjoint({"all", component, *component.split("/")})
+
+
+def _dotless(component: str) -> str:
+    """A dot would make a hierarchy of loggers."""
+    return component.replace(".", "_")
 
 
 _LETTERS: Final = {PP: "PP", logging.DEBUG: "DB", logging.INFO: "II", logging.WARNING: "WW", logging.ERROR: "EE"}
@@ -67,15 +82,16 @@ def component_of(record: logging.LogRecord) -> str:
 
 
 def set_debug(components: Iterable[str]) -> None:
-    """Protocol debugging for these components ("all" for every one), INFO for the others."""
-    wanted = {c.strip() for c in components if c.strip()}
-    root = logging.getLogger("ouro")
-    root.setLevel(PP if "all" in wanted else logging.INFO)
+    """Protocol debugging for these components, INFO for the others.
+
+    A word stands for the component of that name and for every one that has it as a part: "oap" for `irmd/oap`; "all"
+    for everything.
+    """
+    _wanted.clear()
+    _wanted.update(_dotless(c.strip()) for c in components if c.strip())
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("ouro."):
-            logging.getLogger(name).setLevel(PP if name.removeprefix("ouro.") in wanted else logging.NOTSET)
-    for component in wanted - {"all"}:
-        logger(component).setLevel(PP)
+            logger(name.removeprefix("ouro."))
 
 
 def setup_logging(form: str = "text", debug: Iterable[str] = (), stream: TextIO | None = None) -> None:
@@ -86,4 +102,5 @@ def setup_logging(form: str = "text", debug: Iterable[str] = (), stream: TextIO 
     root = logging.getLogger("ouro")
     root.handlers[:] = [handler]
     root.propagate = False
+    root.setLevel(logging.INFO)
     set_debug(debug)
