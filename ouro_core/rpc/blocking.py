@@ -1,14 +1,13 @@
 """Requests over a Unix stream socket for synchronous code: one at a time on a connection, no event loop, no thread."""
 
 import os
-import select
 import socket
 import threading
 import time
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..model.errors import FlowTimeout, IrmdError, WireError
+from ..model.errors import FlowTimeout, IrmdError, OuroError, WireError
 from ..model.request import Request
 from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
 from . import fds as _fds
@@ -41,52 +40,70 @@ class BlockingChannel:
         self.closed = False
 
     def call(self, request: Request[R], timeout: float | None = None) -> R:
-        """Send and wait for the answer. After a time-out, an interrupt or a lost connection the channel is closed."""
+        """Send and wait for the answer, at most `timeout` seconds (FlowTimeout). After anything else than an answer the
+        channel is closed: time-outs, interrupts, a lost connection or a peer that talks nonsense.
+        """
         with self._lock:
             if self.closed:
                 raise IrmdError("the connection to the IRMd is closed")
             try:
-                return self._call(request, timeout)
-            except BaseException as e:
-                if not getattr(e, "_ouro_answer", False):
-                    self.close()
+                answer = self._call(request, timeout)
+            except BaseException:
+                self.close()
                 raise
+        if isinstance(answer, OuroError):
+            raise answer
+        return answer
 
-    def _call(self, request: Request[R], timeout: float | None) -> R:
+    def _call(self, request: Request[R], timeout: float | None) -> R | OuroError:
         deadline = None if timeout is None else time.monotonic() + timeout
         self._number += 1
         name, body, fds = encode(request)
         data = memoryview(frame_bytes(Frame(Kind.REQUEST, self._number, name, body, fds=len(fds))))
         try:
+            self._within(deadline)
             sent = _fds.send(self._sock, data, fds)
+            self._within(deadline)
             self._sock.sendall(data[sent:])
             frame = self._read(deadline)
+            self._sock.settimeout(None)
+        except TimeoutError:
+            raise FlowTimeout(f"the IRMd did not answer within {timeout:g} s") from None
         except OSError as e:
             raise IrmdError(f"the connection to the IRMd broke ({e.strerror or e})") from None
-        value: Any = decode(frame.type, frame.body, self._take(frame.fds))
-        if frame.kind is Kind.ERROR:
-            error = frame.error()
-            error._ouro_answer = True  # type: ignore[attr-defined]
-            raise error
-        if frame.kind is not Kind.REPLY or frame.id != self._number:
-            _fds.close_grants(value)
-            raise WireError(f"the IRMd sent something else than an answer: {frame}")
-        result: R = value
-        return result
+        answer: R | OuroError = self._answer(frame)
+        return answer
+
+    def _within(self, deadline: float | None) -> None:
+        """Whatever is done next with the socket ends at the deadline."""
+        rest = None if deadline is None else deadline - time.monotonic()
+        if rest is not None and rest <= 0:
+            raise TimeoutError
+        self._sock.settimeout(rest)
 
     def _read(self, deadline: float | None) -> Frame:
         while True:
-            if deadline is not None:
-                rest = deadline - time.monotonic()
-                if rest <= 0 or not select.select([self._sock], [], [], rest)[0]:
-                    raise FlowTimeout("the IRMd did not answer in time")
+            self._within(deadline)
             data, fds = _fds.receive(self._sock)
             self._received.extend(fds)
             if not data:
                 raise IrmdError("the IRMd closed the connection")
             frames = self._decoder.feed(data)
+            if len(frames) > 1 or (frames and self._decoder.unfinished):
+                raise WireError(f"the IRMd sent more than an answer: {frames[0]}, ...")
             if frames:
                 return frames[0]
+
+    def _answer(self, frame: Frame) -> Any:
+        fds = self._take(frame.fds)
+        try:
+            if frame.kind not in (Kind.REPLY, Kind.ERROR) or frame.id != self._number or self._received:
+                raise WireError(f"the IRMd sent something else than an answer: {frame}")
+            value = decode(frame.type, frame.body, fds)
+        except WireError:
+            _fds.close_fds(fds)
+            raise
+        return value if frame.kind is Kind.REPLY else frame.error()
 
     def _take(self, count: int) -> list[int]:
         if count > len(self._received):

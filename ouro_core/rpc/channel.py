@@ -2,11 +2,13 @@
 
 Theory of operation. A `Channel` numbers its own requests and keeps a future for each; frames that arrive are either
 answers to those or requests of the peer. A request goes to `answer`, which returns a reply, or an awaitable of one:
-only
-then a task is made, so the hot path is a callback. A cancelled call sends CANCEL, and the peer cancels its task;
-when the
-socket closes all of a peer's tasks are cancelled and all own calls fail. Replies to cancelled calls are still read, so
-that descriptors in them are closed (`discarded` sees the value).
+only then a task is made, so the hot path is a callback. A cancelled call sends CANCEL, and the peer cancels its task;
+when the socket closes all of a peer's tasks are cancelled and all own calls fail. Replies to cancelled calls are still
+read, so that descriptors in them are closed (`discarded` sees the value); a reply that the peer certainly did not get,
+because the connection ended before all of it was sent, goes to `undelivered`.
+
+Descriptors come with the first byte of their frame, so between two reads there are never more than those of one
+unfinished frame; whoever sends more, or some that no frame announces, loses the connection.
 
 asyncio's own streams and transports lose descriptors; hence add_reader and recvmsg.
 """
@@ -14,11 +16,12 @@ asyncio's own streams and transports lose descriptors; hence add_reader and recv
 import asyncio
 import inspect
 import itertools
-import os
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
+
+import attrs
 
 from ..model.errors import IpcpError, IrmdError, OuroError, OutOfMemory, WireError
 from ..model.log import logger
@@ -30,13 +33,24 @@ __all__ = ["Answer", "Channel"]
 
 R = TypeVar("R")
 Answer = Callable[[Request[Any]], Any]
-"""What is done with a request of the peer: returns the reply, or an awaitable of it; raises OuroError."""
+"""What is done with a request of the peer: returns the reply, or an awaitable of it; raises OuroError. It owns the
+descriptors of the request's grants, also when it raises; those of the reply's grants it keeps.
+"""
 
 MAX_OUTSTANDING: Final = 1024
 """Requests of the peer that may be under way at once; more are refused with ENOMEM."""
 MAX_UNSENT: Final = 16 * 2**20
 """Bytes that wait for a peer which does not read; then the channel closes."""
 log = logger("rpc")
+
+
+@attrs.define
+class _Unsent:
+    """What is left of a frame. `value` is the reply in it."""
+
+    data: memoryview
+    fds: tuple[int, ...]
+    value: Any
 
 
 class Channel:
@@ -49,6 +63,7 @@ class Channel:
         *,
         on_close: Callable[[], None] | None = None,
         discarded: Callable[[Any], None] | None = None,
+        undelivered: Callable[[Any], None] | None = None,
         closed_error: Callable[[], OuroError] = IrmdError,
     ) -> None:
         sock.setblocking(False)
@@ -57,13 +72,14 @@ class Channel:
         self._answer = answer
         self._on_close = on_close
         self._discarded = discarded
+        self._undelivered = undelivered
         self._closed_error = closed_error
         self._decoder = FrameDecoder()
         self._received: deque[int] = deque()
         self._ids = itertools.count(1)
         self._calls: dict[int, asyncio.Future[Any]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._unsent: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._unsent: deque[_Unsent] = deque()
         self._unsent_bytes = 0
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -78,59 +94,74 @@ class Channel:
             return future
         number = next(self._ids) & 0xFFFFFFFF
         name, body, fds = encode(request)
+        data = frame_bytes(Frame(Kind.REQUEST, number, name, body, fds=len(fds)))
         self._calls[number] = future
         future.add_done_callback(lambda f: self._cancelled(number) if f.cancelled() else None)
-        self._send(Frame(Kind.REQUEST, number, name, body, fds=len(fds)), fds)
+        self._send(data, fds)
         return future
 
     def _cancelled(self, number: int) -> None:
         if number in self._calls and not self.closed:
-            self._send(Frame(Kind.CANCEL, number), ())
+            self._send(frame_bytes(Frame(Kind.CANCEL, number)))
 
     # ------------------------------------------------------------ sending
 
-    def _send(self, frame: Frame, fds: list[int] | tuple[()]) -> None:
-        if self.closed:
+    def _send(self, data: bytes, fds: Sequence[int] = (), value: Any = None) -> None:
+        if self._transmit(_Unsent(memoryview(data), tuple(fds), value)):
             return
-        data = memoryview(frame_bytes(frame))
-        if not self._unsent:
-            try:
-                sent = _fds.send(self._sock, data, fds)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                self.close()
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-            fds = fds if sent == 0 else ()
-            self._loop.add_writer(self._sock.fileno(), self._writable)
-        self._unsent_bytes += len(data)
+        self._lost(value)
+        self.close()
+
+    def _transmit(self, frame: _Unsent) -> bool:
+        """Send what goes now, keep the rest for later. False: the connection is lost, or has to be given up."""
+        try:
+            if self._unsent or not self._push(frame):
+                # the giver may close its descriptors before we get to send them
+                frame.fds = _fds.dup_fds(frame.fds)
+                if not self._unsent:
+                    self._loop.add_writer(self._sock.fileno(), self._writable)
+                self._unsent.append(frame)
+                self._unsent_bytes += len(frame.data)
+        except (OSError, OutOfMemory) as e:
+            log.debug("Connection lost: %s", e)
+            return False
         if self._unsent_bytes > MAX_UNSENT:
-            log.warning("Peer does not read its replies: connection closed.")
-            self.close()
-            return
-        # the giver may close its descriptors before we get to send them
-        self._unsent.append((data, tuple(os.dup(fd) for fd in fds)))
+            log.warning("Peer does not read what it is sent: connection closed.")
+            self._unsent.pop()
+            _fds.close_fds(frame.fds)
+            return False
+        return True
+
+    def _push(self, frame: _Unsent) -> bool:
+        """Send what goes of it now; its descriptors go with the first byte. Whether it is all gone."""
+        try:
+            sent = _fds.send(self._sock, frame.data, frame.fds)
+        except (BlockingIOError, InterruptedError):
+            return False
+        frame.data = frame.data[sent:]
+        frame.fds = ()
+        return not frame.data
 
     def _writable(self) -> None:
         while self._unsent:
-            data, fds = self._unsent[0]
+            frame = self._unsent[0]
+            size, fds = len(frame.data), frame.fds
             try:
-                sent = _fds.send(self._sock, data, fds)
-            except (BlockingIOError, InterruptedError):
-                return
+                done = self._push(frame)
             except OSError:
                 self.close()
                 return
-            self._unsent_bytes -= sent
-            _fds.close_fds(fds)
-            if sent < len(data):
-                self._unsent[0] = (data[sent:], ())
+            self._unsent_bytes -= size - len(frame.data)
+            if not frame.fds:
+                _fds.close_fds(fds)
+            if not done:
                 return
             self._unsent.popleft()
         self._loop.remove_writer(self._sock.fileno())
+
+    def _lost(self, value: Any) -> None:
+        if value is not None and self._undelivered is not None:
+            self._undelivered(value)
 
     # ------------------------------------------------------------ receiving
 
@@ -152,7 +183,7 @@ class Channel:
                 self._frame(frame)
                 if self.closed:
                     return
-            if len(self._received) > _fds.MAX_FDS and not self._decoder.unfinished:
+            if len(self._received) > (_fds.MAX_FDS if self._decoder.unfinished else 0):
                 raise WireError("descriptors came that belong to no message")
         except WireError as e:
             log.warning("Connection closed: %s", e)
@@ -163,52 +194,54 @@ class Channel:
             raise WireError(f"{count} descriptors announced, {len(self._received)} came")
         return [self._received.popleft() for _ in range(count)]
 
-    def _value(self, frame: Frame) -> Any:
-        fds = self._take_fds(frame.fds)
+    def _value(self, frame: Frame, fds: list[int], expected: type = object) -> Any:
         try:
-            return decode(frame.type, frame.body, fds)
+            return decode(frame.type, frame.body, fds, expected)
         except WireError:
             _fds.close_fds(fds)
             raise
 
     def _frame(self, frame: Frame) -> None:
+        fds = self._take_fds(frame.fds)
         if frame.kind is Kind.REQUEST:
-            self._request(frame)
-        elif frame.kind is Kind.CANCEL:
-            task = self._tasks.get(frame.id)
-            if task is not None:
-                task.cancel()
-        else:
-            self._reply(frame)
-
-    def _reply(self, frame: Frame) -> None:
-        future = self._calls.pop(frame.id, None)
-        value = self._value(frame)
-        if future is None or future.done():
-            if value is not None:
-                self._discard(value)
+            self._request(frame, fds)
+        elif frame.kind is Kind.REPLY:
+            self._reply(frame, self._value(frame, fds))
+        elif fds:
+            _fds.close_fds(fds)
+            raise WireError(f"descriptors came with {frame}")
         elif frame.kind is Kind.ERROR:
-            future.set_exception(frame.error())
-        else:
+            self._refused(frame)
+        elif frame.id in self._tasks:
+            self._cancel(self._tasks[frame.id])
+
+    def _reply(self, frame: Frame, value: Any) -> None:
+        future = self._calls.pop(frame.id, None)
+        if future is not None and not future.done():
             future.set_result(value)
+        elif value is not None:
+            self._discard(value)
+
+    def _refused(self, frame: Frame) -> None:
+        future = self._calls.pop(frame.id, None)
+        if future is not None and not future.done():
+            future.set_exception(frame.error())
 
     def _discard(self, value: Any) -> None:
         _fds.close_grants(value)
         if self._discarded is not None:
             self._discarded(value)
 
-    def _request(self, frame: Frame) -> None:
+    def _request(self, frame: Frame, fds: list[int]) -> None:
         if self._answer is None or frame.id in self._tasks:
+            _fds.close_fds(fds)
             raise WireError(f"unexpected request {frame}")
         if len(self._tasks) >= MAX_OUTSTANDING:
-            _fds.close_fds(self._take_fds(frame.fds))
+            _fds.close_fds(fds)
             self._send_error(frame.id, OutOfMemory(f"more than {MAX_OUTSTANDING} requests at once on one connection"))
             return
         try:
-            request = self._value(frame)
-            if not isinstance(request, Request):
-                raise WireError(f"{frame.type or 'nothing'} is no request")
-            result = self._answer(request)
+            result = self._answer(self._value(frame, fds, Request))
         except Exception as e:
             self._send_error(frame.id, e)
             return
@@ -229,18 +262,29 @@ class Channel:
         else:
             self._send_reply(number, value)
 
+    def _cancel(self, task: "asyncio.Task[None]") -> None:
+        # later, for a task that never began would neither answer nor let go what it was given
+        self._loop.call_soon(task.cancel)
+
     def _send_reply(self, number: int, value: Any) -> None:
+        if self.closed:
+            self._lost(value)
+            return
         try:
             name, body, fds = encode(value)
-            self._send(Frame(Kind.REPLY, number, name, body, fds=len(fds)), fds)
-        except OuroError as e:
+            data = frame_bytes(Frame(Kind.REPLY, number, name, body, fds=len(fds)))
+        except WireError as e:
+            self._lost(value)
             self._send_error(number, e)
+        else:
+            self._send(data, fds, value)
 
     def _send_error(self, number: int, error: Exception) -> None:
         if not isinstance(error, OuroError):
             log.error("Internal error: %r", error, exc_info=error)
             error = IpcpError(f"internal error: {error!r}; the daemon's log has the details")
-        self._send(Frame(Kind.ERROR, number, code=error.code, text=str(error)), ())
+        if not self.closed:
+            self._send(frame_bytes(Frame(Kind.ERROR, number, code=error.code, text=str(error))))
 
     # ------------------------------------------------------------ end
 
@@ -253,11 +297,12 @@ class Channel:
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
         _fds.close_fds(self._received)
-        for _, fds in self._unsent:
-            _fds.close_fds(fds)
-        self._unsent.clear()
-        for task in list(self._tasks.values()):
-            task.cancel()
+        for task in self._tasks.values():
+            self._cancel(task)
+        unsent, self._unsent = self._unsent, deque()
+        for frame in unsent:
+            _fds.close_fds(frame.fds)
+            self._lost(frame.value)
         calls, self._calls = self._calls, {}
         for future in calls.values():
             if not future.done():

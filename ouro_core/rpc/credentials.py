@@ -1,5 +1,6 @@
 """Who is at the other end of a Unix socket."""
 
+import errno
 import os
 import socket
 import struct
@@ -16,9 +17,7 @@ _UCRED: Final = struct.Struct("3i")
 
 @frozen
 class Credentials:
-    """A process: `groups` are its group and its supplementary groups, `pidfd` names it beyond any doubt (-1:
-    unknown).
-    """
+    """A process: `groups` are its group and its supplementary groups, `pidfd` names it beyond doubt (-1: unknown)."""
 
     pid: int
     uid: int
@@ -52,7 +51,9 @@ def peer_credentials(sock: socket.socket, pidfd: bool = False) -> Credentials:
 def _peer_pidfd(sock: socket.socket, pid: int) -> int:
     try:
         fd = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:
+    except OSError as e:
+        if e.errno != errno.ENOPROTOOPT:
+            raise
         fd = os.pidfd_open(pid)
         if not _connected(sock):
             os.close(fd)

@@ -14,7 +14,7 @@ from ..model.flow import Grant
 
 T = TypeVar("T")
 
-__all__ = ["MAX_FDS", "close_fds", "close_grants", "dup_grant", "dup_grants", "receive", "send"]
+__all__ = ["MAX_FDS", "close_fds", "close_grants", "dup_fds", "dup_grant", "dup_grants", "receive", "send"]
 
 MAX_FDS: Final = 32
 """Most descriptors with one frame: three grants."""
@@ -52,16 +52,21 @@ def close_fds(fds: Iterable[int]) -> None:
             os.close(fd)
 
 
-def dup_grant(grant: Grant) -> Grant:
-    """A grant with descriptors of its own, for whoever attaches in the process that gave it."""
-    fds: list[int] = []
+def dup_fds(fds: Iterable[int]) -> tuple[int, ...]:
+    """Descriptors of our own for the same files. OutOfMemory."""
+    copies: list[int] = []
     try:
-        for fd in grant.fds:
-            fds.append(os.dup(fd))
+        for fd in fds:
+            copies.append(os.dup(fd))
     except OSError as e:
-        close_fds(fds)
+        close_fds(copies)
         raise OutOfMemory(f"no descriptor left for a flow: {e.strerror}; raise the limit (ulimit -n)") from None
-    return Grant(grant.data, tuple(fds))
+    return tuple(copies)
+
+
+def dup_grant(grant: Grant) -> Grant:
+    """A grant with descriptors of its own, for whoever attaches in the process that gave it. OutOfMemory."""
+    return Grant(grant.data, dup_fds(grant.fds))
 
 
 def _grants(value: Any) -> Iterator[tuple[str, Grant]]:
@@ -73,8 +78,15 @@ def _grants(value: Any) -> Iterator[tuple[str, Grant]]:
 
 
 def dup_grants(value: T) -> T:
-    """A request or reply whose grants have descriptors of their own."""
-    copies = {name: dup_grant(grant) for name, grant in _grants(value)}
+    """A request or reply whose grants have descriptors of their own. OutOfMemory."""
+    copies: dict[str, Grant] = {}
+    try:
+        for name, grant in _grants(value):
+            copies[name] = dup_grant(grant)
+    except OutOfMemory:
+        for copy in copies.values():
+            close_fds(copy.fds)
+        raise
     return attrs.evolve(value, **copies) if copies else value  # type: ignore[misc]
 
 
