@@ -150,10 +150,12 @@ class AsyncFlow(FlowBase):
 
     def __del__(self) -> None:
         if self._once.acquire(blocking=False):
-            warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
-            self._owner.forget(self)
-            self._path.close()
-            self._owner.dealloc_later(self.flow_id)
+            try:
+                warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
+            finally:
+                self._owner.forget(self)
+                self._path.close()
+                self._owner.dealloc_later(self.flow_id)
 
 
 class Client:

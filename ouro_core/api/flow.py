@@ -323,11 +323,10 @@ class Flow(FlowBase):
 
     def __del__(self) -> None:
         if self._once.acquire(blocking=False):
-            warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
             try:
+                warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
+            finally:
                 self._close()
-            except OuroError:
-                pass  # there is nobody to tell
 
     def _orphan(self) -> None:
         "The process was forked and this is the child: the flow is its parent's."
