@@ -61,7 +61,8 @@ class _Command(NamedTuple):
 class IpcpHost:
     """One IPCP. `ended` is called once, with the reason, when everything is freed. IpcpError: it cannot be made.
 
-    `packets` belongs to the host from here on. To be used in the loop it was made in.
+    `packets` belongs to the host from here on. To be used in the loop it was made in. `failed`: it ends because one of
+    its tasks failed.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class IpcpHost:
         self._name = start.name
         self._packets = packets
         self._flows = self.context.flows
+        self.failed = False
         self._ended: Callable[[str], None] | None = ended
         self._entering = False
         self._requests: set[asyncio.Task[Any]] = set()
@@ -289,19 +291,21 @@ class IpcpHost:
     # ------------------------------------------------------------ end
 
     def _failed(self, reason: str) -> None:
-        self._begin_stop(reason)
+        self.failed = True
+        self.end(reason)
 
     async def stop(self, reason: str = "it was shut down") -> None:
-        """Flows go down, tasks are cancelled, the IPCP stops. Returns when that is over, also at the second call."""
+        """Flows go down, tasks are cancelled, the IPCP stops. Returns when that is over."""
         if self.state is IpcpState.NULL:
             return
         try:
-            await asyncio.shield(self._begin_stop(reason))
+            await asyncio.shield(self.end(reason))
         except asyncio.CancelledError:
             if _cancelled():
                 raise  # otherwise it was aborted, and is gone all the same
 
-    def _begin_stop(self, reason: str) -> asyncio.Task[None]:
+    def end(self, reason: str) -> asyncio.Task[None]:
+        """Begin to stop, unless that has begun already."""
         if self._stopping is None:
             self.state = IpcpState.SHUTDOWN
             self._stopping = asyncio.get_running_loop().create_task(self._stop(reason))

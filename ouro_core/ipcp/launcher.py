@@ -48,8 +48,10 @@ class Launcher(ABC):
 
     @abstractmethod
     async def launch(self, start: IpcpStart, irm: AsyncCaller, on_end: Callable[[str], None]) -> IpcpHandle:
-        """A running IPCP in state BOOT. `irm` answers its requests. `on_end` is called once, with the reason, when it
-        ended, whyever; its process cannot run any more then. IpcpError when it does not come up."""
+        """A running IPCP in state BOOT. `irm` answers its requests; as with a `Channel`, the grants in its replies stay
+        its own. `on_end` is called once, with the reason, when it ended, whyever; its process cannot run any more then.
+        IpcpError, or what the type raised, when it does not come up.
+        """
 
     @abstractmethod
     async def close(self) -> None:

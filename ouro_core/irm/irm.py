@@ -29,7 +29,7 @@ from ..contracts.packets import (
     State,
 )
 from ..ipcp.launcher import Launcher
-from ..model.errors import ConfigError, NotFound, OuroError
+from ..model.errors import ConfigError, NotFound, NotPermitted, OuroError
 from ..model.irm_requests import Announced, RibRead
 from ..model.log import logger
 from ..model.names import check_name
@@ -37,7 +37,6 @@ from ..oap import OapSuites
 from ..plugins import PluginHost
 from ..rib import Rib
 from ..rpc.credentials import Credentials
-from ..rpc.near import NearCaller
 from .allocation import Allocator
 from .ipcps import IpcpManager
 from .programs import Starter
@@ -130,7 +129,7 @@ class Irm:
         self.allocator = Allocator(self.registry, self.broker, suites, plugins, self.starter, settings)
         self.ipcps = IpcpManager(
             self.registry, self.broker, launcher, plugins, self._system.name,
-            lambda record: NearCaller(IpcpSession(self, record).call), self._ipcp_gone,
+            lambda record: IpcpSession(self, record), self._ipcp_gone,
         )  # fmt: skip
         self._ids = itertools.count(1)
         self._announcing: dict[int, list[asyncio.Future[None]]] = {}
@@ -158,6 +157,8 @@ class Irm:
     def announce(self, credentials: Credentials, program: str) -> tuple[Process, Announced]:
         """A process is there. An earlier announcement of the same process ends with this one."""
         check_name(program, "program")
+        if credentials.pid <= 0:
+            raise NotPermitted("this process is in another pid namespace than the IRMd, which could not see it die")
         earlier = self._announced(credentials.pid)
         if earlier is not None:
             self.process_left(earlier)

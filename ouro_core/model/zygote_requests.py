@@ -1,4 +1,4 @@
-"""What the IRM and its zygote say to each other."""
+"""What the IRM, its zygote and the processes of IPCPs say to each other about these processes."""
 
 from attrs import frozen
 
@@ -34,3 +34,10 @@ class ChildEnded(Request[None]):
 
     pid: int
     status: int
+
+
+@frozen
+class IpcpEnding(Request[None]):
+    """From the process of an IPCP, last of all: everything is freed, it leaves now, and why."""
+
+    reason: str

@@ -588,3 +588,9 @@ class ChildEnded(_message.Message):
     pid: int
     status: int
     def __init__(self, pid: _Optional[int] = ..., status: _Optional[int] = ...) -> None: ...
+
+class IpcpEnding(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,210 @@
+"""The zygote: a process with everything imported and nothing running, which forks IPCPs within milliseconds.
+
+Theory of operation. `python -m ouro_core.ipcp.zygote FD` is started before the IRM has a loop, imports every plugin,
+freezes what the garbage collector knows and then serves one socket, single-threaded, with `poll`. A fork copies only
+the calling thread, so nothing here may have threads, a loop or mappings; a plugin that starts a thread when it is
+imported makes the zygote refuse to run.
+
+For each `ZygoteSpawn` it forks and opens the pidfd itself: as the parent, which reaps only between two requests, it
+cannot meet a number that was used again. A child that ended is reported with `ChildEnded`. SIGTERM retires the zygote:
+it leaves when its last child has. End of file means that the IRM is gone: the children see that too and leave, and who
+has not after `GRACE` seconds is killed. Anything malformed ends the zygote alone; its children live on.
+"""
+
+import asyncio  # for the children
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from typing import Final
+
+from ..model.errors import OuroError, OutOfMemory, WireError
+from ..model.flow import Grant
+from ..model.log import logger, setup_logging
+from ..model.zygote_requests import ChildEnded, Spawned, ZygoteSpawn
+from ..plugins import PluginHost
+from ..rpc.fds import MAX_FDS, close_fds, close_grants, receive, send
+from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
+from .process import run, set_comm
+
+__all__ = ["Zygote"]
+
+GRACE: Final = 5.0
+"""Seconds that IPCPs have to leave by themselves when the IRM is gone."""
+_log = logger("zygote")
+_ = asyncio
+
+
+class Zygote:
+    """Serves one socket until its end."""
+
+    def __init__(self, sock: socket.socket, plugins: PluginHost) -> None:
+        self._sock = sock
+        self._plugins = plugins
+        self._decoder = FrameDecoder()
+        self._received: deque[int] = deque()
+        self._children: set[int] = set()
+        self._retired = False
+        self._reports = 0
+        self._bell, self._hammer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def serve(self) -> None:
+        """Until the other end closes, or the last child has left a retired zygote. WireError."""
+        signal.set_wakeup_fd(self._hammer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, self._retire)
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
+        try:
+            while not self._retired or self._children:
+                ready = [fd for fd, _ in poll.poll()]
+                if self._bell in ready:
+                    self._reap()
+                if self._sock.fileno() in ready and not self._read():
+                    break
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        self._leave()
+
+    def _retire(self, *_: object) -> None:
+        self._retired = True
+
+    # ------------------------------------------------------------ the socket
+
+    def _read(self) -> bool:
+        data, fds = receive(self._sock)
+        self._received.extend(fds)
+        for frame in self._decoder.feed(data):
+            if frame.kind is Kind.REQUEST:
+                self._request(frame)
+        if len(self._received) > MAX_FDS:
+            raise WireError("descriptors came that belong to no message")
+        return bool(data)
+
+    def _request(self, frame: Frame) -> None:
+        if frame.fds > len(self._received):
+            raise WireError(f"{frame.fds} descriptors announced, {len(self._received)} came")
+        request = decode(frame.type, frame.body, [self._received.popleft() for _ in range(frame.fds)])
+        if not isinstance(request, ZygoteSpawn) or len(request.channel.fds) != 1:
+            raise WireError(f"{frame.type or 'nothing'} is no request for a zygote")
+        spawned = None
+        try:
+            spawned = self._fork(request)
+            name, body, fds = encode(spawned)
+            reply = Frame(Kind.REPLY, frame.id, name, body, fds=len(fds))
+        except OuroError as e:
+            reply, fds = Frame(Kind.ERROR, frame.id, code=e.code, text=str(e)), []
+        finally:
+            close_grants(request)
+        try:
+            self._send(reply, fds)
+        finally:
+            close_grants(spawned)
+
+    def _send(self, frame: Frame, fds: list[int]) -> None:
+        data = frame_bytes(frame)
+        sent = send(self._sock, data, fds)
+        if sent < len(data):
+            self._sock.sendall(data[sent:])
+
+    # ------------------------------------------------------------ children
+
+    def _fork(self, request: ZygoteSpawn) -> Spawned:
+        try:
+            pid = os.fork()
+        except OSError as e:
+            raise OutOfMemory(f"cannot fork an IPCP: {e.strerror}") from None
+        if pid == 0:
+            self._become(request)
+        self._children.add(pid)
+        try:
+            return Spawned(pid, Grant(b"", (os.pidfd_open(pid),)))
+        except OSError as e:
+            os.kill(pid, signal.SIGKILL)
+            raise OutOfMemory(f"no descriptor left for an IPCP: {e.strerror}") from None
+
+    def _become(self, request: ZygoteSpawn) -> None:
+        """In the child. Never returns."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            self._sock.close()
+            close_fds((self._bell, self._hammer, *self._received))
+            status = run(request, self._plugins)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        try:
+            os.read(self._bell, 4096)
+        except BlockingIOError:
+            pass
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._children.discard(pid)
+            self._reports += 1
+            name, body, _ = encode(ChildEnded(pid, status))
+            self._send(Frame(Kind.REQUEST, self._reports, name, body), [])
+
+    def _leave(self) -> None:
+        """The IRM is gone. What is not reaped yet cannot have lost its number to another process."""
+        deadline = time.monotonic() + GRACE
+        while self._children:
+            for pid in list(self._children):
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    self._children.discard(pid)
+            if time.monotonic() > deadline:
+                for pid in self._children:
+                    os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.01)
+
+
+def _load() -> PluginHost:
+    """All plugins, with everything they register."""
+    logging.getLogger("ouro").addHandler(logging.NullHandler())  # the IRM says what is broken
+    plugins = PluginHost.from_environment()
+    for kind in plugins.kinds():
+        plugins.registry(kind)
+    return plugins
+
+
+def main() -> int:
+    set_comm("ouro-zygote")
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)
+    plugins = _load()
+    setup_logging(sys.argv[2])
+    threads = len(os.listdir("/proc/self/task"))
+    if threads > 1:
+        _log.error("A plugin started %d threads when it was imported: a fork would lose them.", threads - 1)
+        return 1
+    gc.collect()
+    gc.freeze()
+    try:
+        Zygote(sock, plugins).serve()
+    except WireError as e:
+        _log.error("Zygote ends: %s", e)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
