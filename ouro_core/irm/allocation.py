@@ -48,6 +48,7 @@ from .settings import (
     DEALLOC_TIMEOUT,
     DIRECT_MPL,
     FLOW_ALLOC_TIMEOUT,
+    MAX_ACCEPTS_PER_PROCESS,
     MAX_PENDING_PER_NAME,
     QUERY_TIMEOUT,
     IrmSettings,
@@ -210,6 +211,8 @@ class Allocator:
 
     async def accept(self, process: Process, request: FlowAccept) -> Allocation:
         """The next flow for a name that `process` is bound to."""
+        if len(process.waiters) >= MAX_ACCEPTS_PER_PROCESS:
+            raise OutOfMemory(f"process {process.pid} has {len(process.waiters)} accept calls under way already")
         waiter = Waiter(process, asyncio.get_running_loop().create_future(), request.data)
         self._registry.wait(waiter)
         try:

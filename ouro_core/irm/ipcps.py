@@ -15,7 +15,7 @@ from ..model.ipcp_requests import (
     IpcpReg,
     IpcpUnreg,
 )
-from ..model.irm_requests import BootstrapIpcp, ConnectIpcp, DisconnectIpcp, EnrollIpcp
+from ..model.irm_requests import BootstrapIpcp, ConnectIpcp, DisconnectIpcp, EnrollIpcp, SetDebug
 from ..model.layer import IpcpState, LayerInfo
 from ..model.log import logger
 from ..model.names import check_name, hash_name
@@ -119,6 +119,11 @@ class IpcpManager:
     async def unreg(self, record: IpcpRecord, name: str) -> None:
         """The reverse."""
         await self._ask(record, "unreg", IpcpUnreg(self._hash(record, name)), REG_TIMEOUT)
+
+    async def set_debug(self, request: SetDebug) -> None:
+        """Pass it on to all of them. One that does not answer is no reason to fail."""
+        asked = (self._ask(record, "set_debug", request, REG_TIMEOUT) for record in self._registry.sorted_ipcps())
+        await asyncio.gather(*asked, return_exceptions=True)
 
     async def close(self) -> None:
         """End all of them."""

@@ -1,42 +1,51 @@
-"""The registry: what the IRM knows of names, programs, processes, IPCPs and flows, and nothing it does (spec:
-irmd.md 4-6).
+"""The registry: what the IRM knows of names, programs, processes, IPCPs and flows, and nothing it does (spec: irmd.md
+4-6).
 
 No I/O, no clock, no waiting. Objects refer to each other both ways, and only the methods here change that, so what they
 promise can be checked after any sequence of calls (`check`):
 
 * a name is in a process's `names` exactly when the process is in the name's `processes`;
 * every waiter of a process stands once in the queue of each of the process's names, and nowhere else;
-* a flow is in the `flows` of its owner, and its id is taken; ids are the lowest free ones.
+* a flow is in the `flows` of its owner, who is registered, until it is disowned; and in those of its provider;
+* its id is taken until it is removed; ids are the lowest free ones.
 """
 
 import asyncio
 import heapq
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field
 
-from ..contracts.packets import BrokerFlow, ClientRef
+from ..contracts.packets import BrokerFlow, ClientRef, Domain
 from ..ipcp.launcher import IpcpHandle
 from ..model.errors import Exists, InvalidArgument, NotAllocated, NotFound, OutOfMemory, UnknownName
 from ..model.flow import MAX_FLOWS, FlowInfo, FlowState
 from ..model.layer import IpcpInfo, IpcpState, LayerInfo
 from ..model.names import HashAlgorithm, LoadBalance, NameInfo, hash_name
 from ..model.qos import QosSpec
+from .settings import MAX_FLOWS_PER_USER
+from .settings import MAX_PROGRAMS_PER_NAME
 
 __all__ = ["Flow", "IpcpRecord", "Name", "Process", "Program", "Registry", "Segment", "Waiter"]
 
 
+SHARED: Final = Domain()
+
+
 @define(eq=False)
 class Program:
-    """A program bound to one name. `auto`: start it when nobody accepts, as the user `uid` who bound it."""
+    """A program bound to one name by user `uid`. `auto`: start it as that user when nobody accepts. `by_admin`: the
+    binding is for the processes of all users, not only of that one.
+    """
 
     path: str
     args: tuple[str, ...]
     auto: bool
     uid: int
+    by_admin: bool = False
 
     @property
     def basename(self) -> str:
@@ -68,6 +77,16 @@ class Name:
         """The name itself."""
         return self.info.name
 
+    def inherited_by(self, process: "Process") -> bool:
+        """Whether a process that announces itself gets the name by one of the programs bound to it. What it announces
+        is its own word, so it must be one that could be bound to the name, and that whoever bound the program could
+        bind.
+        """
+        mine = process.privileged or self.info.open or self.info.owner == process.uid
+        return mine and any(
+            p.basename == process.program and (p.by_admin or p.uid == process.uid) for p in self.programs
+        )
+
 
 @define(eq=False)
 class Process:
@@ -79,13 +98,18 @@ class Process:
     program: str
     names: set[str] = field(factory=set)
     flows: dict[int, "Flow"] = field(factory=dict)
-    waiters: set[Waiter] = field(factory=set)
+    waiters: list[Waiter] = field(factory=list)  # oldest first
     ipcp: "IpcpRecord | None" = None
 
     @property
     def id(self) -> int:
         """The client id: never used twice."""
         return self.ref.id
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it is an administrator's, or an IPCP."""
+        return self.ref.domain == SHARED
 
 
 @define(eq=False)
@@ -166,6 +190,7 @@ class Registry:
         self._max_flows = max_flows
         self._free_ids: list[int] = []
         self._next_id = 1
+        self._flows_of: Counter[int] = Counter()
 
     # ------------------------------------------------------------ names
 
@@ -213,10 +238,14 @@ class Registry:
     # ------------------------------------------------------------ bindings
 
     def bind_program(self, name: str, program: Program) -> None:
-        """Processes of the program inherit the name when they announce. Exists when it is bound already."""
+        """Processes of the program inherit the name when they announce. Exists, when it is bound already; OutOfMemory,
+        when too many are.
+        """
         bound = self.name(name)
         if any(p.path == program.path for p in bound.programs):
             raise Exists(f'program {program.path} is bound to "{name}" already')
+        if len(bound.programs) >= MAX_PROGRAMS_PER_NAME:
+            raise OutOfMemory(f'{MAX_PROGRAMS_PER_NAME} programs are bound to "{name}" already; unbind one')
         bound.programs.append(program)
 
     def unbind_program(self, program: str, name: str = "") -> None:
@@ -254,12 +283,12 @@ class Registry:
     # ------------------------------------------------------------ processes
 
     def add_process(self, process: Process) -> None:
-        """An announcement: the process inherits the names its program is bound to."""
+        """An announcement: the process inherits names that its program is bound to (`Name.inherited_by`)."""
         self.processes[process.id] = process
         if process.ipcp is None:
             self._by_pid[process.pid] = process
             for name in self.names.values():
-                if any(p.basename == process.program for p in name.programs):
+                if name.inherited_by(process):
                     self.bind_process(process, name.name)
 
     def process(self, pid: int) -> Process:
@@ -268,6 +297,10 @@ class Registry:
         if found is None:
             raise NotFound(f"process {pid} did not announce here; it must use Ouro with the same runtime directory")
         return found
+
+    def _check_registered(self, process: Process) -> None:
+        if self.processes.get(process.id) is not process:
+            raise InvalidArgument(f"process {process.pid} ({process.program}) is not here, or not any more")
 
     def remove_process(self, process: Process) -> None:
         """It is gone: out of all names. Its flows must have been removed before."""
@@ -283,15 +316,16 @@ class Registry:
     # ------------------------------------------------------------ accepting
 
     def wait(self, waiter: Waiter) -> None:
-        """An accept call begins."""
-        waiter.process.waiters.add(waiter)
+        """An accept call begins. InvalidArgument when its process is gone."""
+        self._check_registered(waiter.process)
+        waiter.process.waiters.append(waiter)
         for name in waiter.process.names:
             _enqueue(self.names[name], waiter)
 
     def withdraw(self, waiter: Waiter) -> None:
         """An accept call ends, or was given a flow."""
         if waiter in waiter.process.waiters:
-            waiter.process.waiters.discard(waiter)
+            waiter.process.waiters.remove(waiter)
             for name in waiter.process.names:
                 self.names[name].queue.remove(waiter)
 
@@ -332,7 +366,8 @@ class Registry:
     # ------------------------------------------------------------ flows
 
     def create_flow(self, owner: Process, name: str, qos: QosSpec, provider: IpcpRecord | None) -> Flow:
-        """With the lowest free id. OutOfMemory when there is none."""
+        """With the lowest free id. OutOfMemory when there is none; InvalidArgument when the owner is gone."""
+        self._check_registered(owner)
         if self._free_ids:
             number = heapq.heappop(self._free_ids)
         elif self._next_id < self._max_flows:
@@ -342,6 +377,7 @@ class Registry:
             raise OutOfMemory(f"all {self._max_flows - 1} flow ids are in use")
         flow = self.flows[number] = Flow(number, owner, name, qos, provider)
         owner.flows[number] = flow
+        self._flows_of[owner.uid] += 1
         if provider is not None:
             provider.flows.add(flow)
         return flow
@@ -363,6 +399,7 @@ class Registry:
         if self.flows.pop(flow.id, None) is None:
             return
         flow.owner.flows.pop(flow.id, None)
+        self._flows_of[flow.owner.uid] -= 1
         flow.state = FlowState.DEALLOCATED
         if flow.provider is not None:
             flow.provider.flows.discard(flow)
@@ -375,15 +412,23 @@ class Registry:
 
     def check(self) -> None:
         """AssertionError when one of the promises in the head of this module is broken. For tests."""
-        for name in self.names.values():
-            assert all(name.name in p.names for p in name.processes)
-            assert len(set(map(id, name.queue))) == len(name.queue)
-            expected = {id(w) for p in name.processes for w in p.waiters}
-            assert {id(w) for w in name.queue} == expected
+        for key, name in self.names.items():
+            assert key == name.name
+            assert all(key in p.names and self.processes[p.id] is p for p in name.processes)
+            waiters = [id(w) for p in name.processes for w in p.waiters]
+            assert sorted(map(id, name.queue)) == sorted(waiters)
         for process in self.processes.values():
             assert all(process in self.names[n].processes for n in process.names)
             assert all(f.owner is process and self.flows[i] is f for i, f in process.flows.items())
-        assert all(0 < i < self._max_flows for i in self.flows)
+            assert process.ipcp is None or self.ipcps[process.id] is process.ipcp
+        for algorithm, table in self._by_hash.items():
+            assert table == {hash_name(n, algorithm): name for n, name in self.names.items()}
+        for number, flow in self.flows.items():
+            assert flow.id == number < self._max_flows
+            assert flow.provider is None or flow in flow.provider.flows
+            assert flow.state is FlowState.DEALLOC_PENDING or self.processes[flow.owner.id].flows[number] is flow
+        assert all(self.processes[i] is ipcp.process for i, ipcp in self.ipcps.items())
+        assert all(self.processes[p.id] is p and p.pid == pid for pid, p in self._by_pid.items())
         assert sorted([*self.flows, *self._free_ids]) == list(range(1, self._next_id))
 
     def __iter__(self) -> Iterator[Flow]:

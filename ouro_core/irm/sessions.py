@@ -2,26 +2,27 @@
 
 A request is answered by the method that `_HANDLERS` names for its class. Methods that only look things up return the
 reply at once; the others are coroutines. Root, the daemon's user and group `ouroboros` administer; everybody may
-allocate
-and accept flows, create names (a bounded number) and bind own processes and programs to names that are theirs or open.
+allocate and accept flows, create names (a bounded number), bind own processes to names that are theirs or open, and
+programs to names that are theirs.
 """
 
 import json
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve
 
 from ..model import irm_requests as r
-from ..model.errors import InvalidArgument, NotFound, NotPermitted, OuroError, OutOfMemory
+from ..model.errors import InvalidArgument, NotFound, NotPermitted, NotSupported, OuroError, OutOfMemory, TooLong
 from ..model.log import logger, set_debug
 from ..model.names import MAX_PATH, NameInfo, check_name
 from ..model.request import Request
 from ..rib import children
 from ..rpc.credentials import Credentials
+from ..rpc.fds import close_grants
 from .programs import check_program
 from .registry import IpcpRecord, Name, Process, Program
-from .settings import MAX_NAMES_PER_USER
+from .settings import MAX_ARGUMENTS, MAX_DATA, MAX_LINGER, MAX_NAMES_PER_USER
 
 if TYPE_CHECKING:
     from .irm import Irm
@@ -49,6 +50,7 @@ class Session:
         """The reply, or an awaitable of it. OuroError; NotPermitted names what would be needed."""
         handler = _HANDLERS.get(type(request))
         if handler is None:
+            close_grants(request)
             raise NotPermitted(f"{type(request).__name__} is not for applications")
         return handler(self, request)
 
@@ -70,9 +72,12 @@ class Session:
         if self._own is not None and self._own.id in self._irm.registry.processes:
             return self._own
         try:
-            return self._irm.registry.process(self._credentials.pid)
+            found = self._irm.registry.process(self._credentials.pid)
         except NotFound:
-            raise InvalidArgument(f"process {self._credentials.pid} must announce first") from None
+            found = None
+        if found is None or found.uid != self._credentials.uid:  # the number may be another process's by now
+            raise InvalidArgument(f"process {self._credentials.pid} must announce first")
+        return found
 
     def _own_name(self, name: str, *, bind: bool = False) -> Name:
         """A name the caller may change (or bind to); created as the caller's when it is missing."""
@@ -95,23 +100,24 @@ class Session:
     # ------------------------------------------------------------ applications
 
     def announce(self, request: r.Announce) -> r.Announced:
+        if request.api[0] != r.API[0]:
+            ours, theirs = (".".join(map(str, version)) for version in (r.API, request.api))
+            raise NotSupported(f"this IRMd speaks version {ours}, the application {theirs}; update the older one")
         process, announced = self._irm.announce(self._credentials, request.program)
         self._own = process
         return announced
 
     def flow_alloc(self, request: r.FlowAlloc) -> Awaitable[r.Allocation]:
-        return self._irm.allocator.alloc(self._process(), request)
+        return self._irm.allocator.alloc(self._process(), _within_limits(request))
 
     def flow_accept(self, request: r.FlowAccept) -> Awaitable[r.Allocation]:
-        return self._irm.allocator.accept(self._process(), request)
+        return self._irm.allocator.accept(self._process(), _within_limits(request))
 
     def flow_join(self, request: r.FlowJoin) -> Awaitable[r.Allocation]:
-        return self._irm.allocator.join(self._process(), request)
+        return self._irm.allocator.join(self._process(), _within_limits(request))
 
     def flow_dealloc(self, request: r.FlowDealloc) -> None:
-        if not 0 <= request.linger <= 3600:
-            raise InvalidArgument(f"a linger time of {request.linger} s; 0 to 3600 is right")
-        self._irm.allocator.dealloc(self._process(), request.flow_id, request.linger)
+        self._irm.allocator.dealloc(self._process(), request.flow_id, _within_limits(request).linger)
 
     # ------------------------------------------------------------ names and bindings
 
@@ -138,8 +144,10 @@ class Session:
     def bind_program(self, request: r.BindProgram) -> None:
         uid = self._credentials.uid
         path = check_program(request.path, uid)
+        if sum(len(a.encode()) for a in request.args) > MAX_ARGUMENTS or any("\0" in a for a in request.args):
+            raise InvalidArgument(f"the arguments of {path} have a NUL, or more than {MAX_ARGUMENTS} bytes")
         self._own_name(request.name)
-        self._irm.registry.bind_program(request.name, Program(path, request.args, request.auto, uid))
+        self._irm.registry.bind_program(request.name, Program(path, request.args, request.auto, uid, self.admin))
         log.info("Bound program %s to name %s.", path, request.name)
 
     def unbind_program(self, request: r.UnbindProgram) -> None:
@@ -232,9 +240,26 @@ class Session:
         self._administer()
         return r.FlowList(tuple(f.info for f in self._irm.registry))
 
-    def set_debug(self, request: r.SetDebug) -> None:
+    async def set_debug(self, request: r.SetDebug) -> None:
         self._administer()
         set_debug(request.components)
+        await self._irm.ipcps.set_debug(request)
+
+
+_Bounded = TypeVar("_Bounded", r.FlowAlloc, r.FlowAccept, r.FlowJoin, r.FlowDealloc)
+
+
+def _within_limits(request: _Bounded) -> _Bounded:
+    """The request itself. InvalidArgument: a time that is none (comparisons are so that NaN is none); TooLong."""
+    if isinstance(request, r.FlowDealloc):
+        if not 0 <= request.linger <= MAX_LINGER:
+            raise InvalidArgument(f"a linger time of {request.linger} s; 0 to {MAX_LINGER} is right")
+        return request
+    if request.timeout is not None and not request.timeout >= 0:
+        raise InvalidArgument(f"a timeout of {request.timeout} s; 0 or more is right")
+    if not isinstance(request, r.FlowJoin) and len(request.data) > MAX_DATA:
+        raise TooLong(f"{len(request.data)} bytes of data; at most {MAX_DATA} go along with a flow request")
+    return request
 
 
 _HANDLERS: dict[type, Any] = {
@@ -285,10 +310,11 @@ class IpcpSession:
             case r.FlowClosed():
                 return allocator.closed(self._ipcp, request.flow_id)
             case r.FlowAlloc():
-                return allocator.alloc(process, request)
+                return allocator.alloc(process, _within_limits(request))
             case r.FlowAccept():
-                return allocator.accept(process, request)
+                return allocator.accept(process, _within_limits(request))
             case r.FlowDealloc():
-                return allocator.dealloc(process, request.flow_id, request.linger)
+                return allocator.dealloc(process, request.flow_id, _within_limits(request).linger)
             case _:
+                close_grants(request)
                 raise NotPermitted(f"{type(request).__name__} is not for IPCPs")

@@ -29,6 +29,17 @@ DIRECT_MPL: Final = 1
 """ms, of flows without a layer."""
 MAX_NAMES_PER_USER: Final = 1024
 """Names that one user other than an administrator may create."""
+MAX_PROGRAMS_PER_NAME: Final = 64
+MAX_ARGUMENTS: Final = 2**16
+"""Bytes of all arguments of a program bound to a name."""
+MAX_DATA: Final = 2**16 - 1
+"""Bytes that an application may send along with a flow request or its answer (spec: oap.md 2)."""
+MAX_LINGER: Final = 3600
+"""Seconds that a layer may be asked to keep the endpoint of a flow."""
+MAX_FLOWS_PER_USER: Final = 4096
+"""Flows that one user other than an administrator may have at once."""
+MAX_ACCEPTS_PER_PROCESS: Final = 1024
+"""Accept calls that one process may have under way."""
 MAX_PENDING_PER_NAME: Final = 1024
 """Requests that wait for somebody to accept for one name; more are refused."""
 

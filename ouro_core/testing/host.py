@@ -19,7 +19,7 @@ from ..model.irm_requests import RibRead
 from ..model.request import Request
 from ..rpc.blocking import BlockingChannel, connect
 
-__all__ = ["Host", "eventually"]
+__all__ = ["Host", "end", "eventually"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -39,6 +39,14 @@ def eventually(check: Callable[[], T], timeout: float = 20.0, what: str = "") ->
             raise AssertionError(f"did not happen within {timeout:g} s: {what or check}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
+
+
+def end(program: "subprocess.Popen[str]") -> None:
+    """SIGKILL for a program that was spawned, and its pipe closed. Twice is harmless."""
+    program.kill()
+    program.wait()
+    if program.stdout is not None:
+        program.stdout.close()
 
 
 class Host:
@@ -101,9 +109,7 @@ class Host:
     def stop(self, timeout: float = 20.0) -> int:
         """End programs and daemon in order; the daemon's exit status."""
         for program in self._programs:
-            if program.poll() is None:
-                program.kill()
-            program.communicate()
+            end(program)
         self._programs.clear()
         if self.daemon is None:
             return 0

@@ -13,7 +13,7 @@ from ouro_core.model.errors import OuroError
 from ouro_core.model.irm_requests import BootstrapIpcp, CreateIpcp, CreateName, DestroyIpcp, ListIpcps, RegName
 from ouro_core.model.layer import IpcpInfo, LayerInfo
 from ouro_core.model.names import NameInfo
-from ouro_core.testing.host import Host, eventually
+from ouro_core.testing.host import Host, end, eventually
 
 NAME = "chaos"
 SERVER = """
@@ -106,8 +106,7 @@ class Storm:
             info = host.call(CreateIpcp("local", "another"))
             host.call(DestroyIpcp(info.id))
         for program in (server, client):
-            program.kill()
-            program.communicate()
+            end(program)
         eventually(host.quiet, what=f"round {number} ({who}, {mode}): nothing is left: {host.status()}")
         self.check_works(host)
         eventually(host.quiet, what=f"round {number}: nothing is left of the check")
@@ -117,8 +116,7 @@ class Storm:
         server, client = traffic(host, "echo")
         self.allocations += 1
         for program in (client, server):
-            program.kill()
-            program.communicate()
+            end(program)
 
     def summary(self) -> str:
         """What was done, and what is left."""
@@ -153,15 +151,13 @@ class DaemonStorm:
         host.kill()
         eventually(lambda: not (alive(zygote) or alive(ipcp)), what=f"zygote {zygote} and IPCP {ipcp} left")
         for program in (server, client):
-            program.kill()
-            program.communicate()
+            end(program)
         self.rounds += 1
         host.start()
         make_layer(host)
         server, client = traffic(host, "echo")
         for program in (client, server):
-            program.kill()
-            program.communicate()
+            end(program)
         eventually(host.quiet, what="nothing is left after the restart")
         assert host.stop() == 0
         eventually(lambda: not host.descendants(), what="no process is left")
