@@ -26,8 +26,7 @@ from ..model.flow import MAX_FLOWS, FlowInfo, FlowState
 from ..model.layer import IpcpInfo, IpcpState, LayerInfo
 from ..model.names import HashAlgorithm, LoadBalance, NameInfo, hash_name
 from ..model.qos import QosSpec
-from .settings import MAX_FLOWS_PER_USER
-from .settings import MAX_PROGRAMS_PER_NAME
+from .settings import MAX_FLOWS_PER_USER, MAX_PROGRAMS_PER_NAME
 
 __all__ = ["Flow", "IpcpRecord", "Name", "Process", "Program", "Registry", "Segment", "Waiter"]
 
@@ -366,8 +365,12 @@ class Registry:
     # ------------------------------------------------------------ flows
 
     def create_flow(self, owner: Process, name: str, qos: QosSpec, provider: IpcpRecord | None) -> Flow:
-        """With the lowest free id. OutOfMemory when there is none; InvalidArgument when the owner is gone."""
+        """With the lowest free id. OutOfMemory when there is none, or the owner's user has more than a fair share;
+        InvalidArgument when the owner is gone.
+        """
         self._check_registered(owner)
+        if owner.ref.domain.uid and self._flows_of[owner.uid] >= MAX_FLOWS_PER_USER:
+            raise OutOfMemory(f"user {owner.uid} has {MAX_FLOWS_PER_USER} flows already")
         if self._free_ids:
             number = heapq.heappop(self._free_ids)
         elif self._next_id < self._max_flows:
