@@ -4,6 +4,7 @@ Units: `mpl` and times of a `QosSpec` in milliseconds; `timeout` and `linger` in
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from attrs import field, frozen
 
@@ -12,6 +13,9 @@ from .layer import IpcpInfo, LayerInfo
 from .names import NameInfo
 from .qos import RAW, QosSpec
 from .request import Request
+
+API: Final = (1, 0)
+"""Version of these requests: applications and IRMds with another first number do not understand each other."""
 
 # ---------------------------------------------------------------- applications (and IPCPs for flows of their own)
 
@@ -34,7 +38,7 @@ class Announce(Request[Announced]):
     """First request of a process, on the connection that stays open as long as it lives (the lifetime connection)."""
 
     program: str  # base name, for bindings of programs
-    api: tuple[int, int] = (1, 0)
+    api: tuple[int, int] = API
 
 
 @frozen
