@@ -256,7 +256,10 @@ class HeapEnd(FlowEnd):
     def set_options(self, options: Options) -> None:
         with self._guard:
             self._alive()
-            self._side.options = options
+            if self._key is None and self._side.key is not None:
+                self._side.lent_options = options
+            else:
+                self._side.options = options
 
     def queued(self) -> tuple[int, int]:
         with self._guard:
@@ -299,6 +302,7 @@ class HeapEnd(FlowEnd):
         return self._side
 
     def claim(self, owner: str) -> FlowEnd:
+        """The view has options of its own; those of the end hold again when it is given back."""
         with self._guard:
             self._alive()
             side = self._side
@@ -308,6 +312,7 @@ class HeapEnd(FlowEnd):
                 raise PacketsError(f"the end of flow {self.flow_id} is in an event set; remove it there first")
             view = HeapEnd(side, owner, self)
             side.key = view._key
+            side.lent_options = side.options
             self.owner = owner
             side.wake_all()
             return view
@@ -317,6 +322,7 @@ class HeapEnd(FlowEnd):
             side = self._side
             if side.key is not None and self._key in (None, side.key):
                 side.key = None
+                side.options = side.lent_options or side.options
                 if side.set is not None:
                     side.set.forget(side)
                 self._origin.owner = self.owner = None

@@ -52,6 +52,7 @@ class Side:
         self.readable = flow.guard.condition()
         self.writable = flow.guard.condition()  # our writers wait here for the other queue
         self.options = Options()
+        self.lent_options: Options | None = None  # of the end itself, while its owner has options of its own
         self.token = os.urandom(8)
         self.attached = False
         self.gone = State.UP  # CLOSED or DEAD: we are

@@ -66,7 +66,7 @@ class ThreadedMover(Mover, Generic[P]):
         self._lock = threading.RLock()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._visitors = 0
+        self._visitors: deque[None] = deque()  # a length that threads can change without a lock
         self._stopped = False
         self._thread: threading.Thread | None = None
         self._ports: dict[FlowEnd, P] = {}  # by view
@@ -103,14 +103,14 @@ class ThreadedMover(Mover, Generic[P]):
 
     @contextmanager
     def _between_turns(self) -> Iterator[None]:
-        self._visitors += 1
+        self._visitors.append(None)
         try:
             with self._lock:
                 if self._stopped:
                     raise PacketsError(f"the {self._name} is stopped; make another one")
                 yield
         finally:
-            self._visitors -= 1
+            self._visitors.pop()
         self._ring()
 
     def _ring(self) -> None:
@@ -153,13 +153,11 @@ class ThreadedMover(Mover, Generic[P]):
                     return
                 now = time.monotonic()
                 self._look()
-                again = self._turn(now)
-                again = self._finish(again)
-                waiting = self._descriptors() if again is None or again > now else []
-                held_back = self._held_back()
+                again = self._finish(self._turn(now))
+                waiting, held_back = self._descriptors(), self._held_back()
             if self._visitors:
                 time.sleep(50e-6)  # the lock is not fair: let them in
-            if waiting or again is None or again > now:
+            if again is None or again > now:
                 self._sleep(again, waiting, held_back)
 
     def _sleep(self, again: float | None, waiting: list[tuple[int, int]], held_back: bool) -> None:

@@ -231,20 +231,22 @@ class PythonForwarder(ThreadedMover[_ForwardPort], Forwarder):
         out = hops.choose(self._here) if hops is not None else None
         if out is None:
             return self._tally("no_route", port)
-        queue = out.view.queued()[1]
-        if port.waits_for is out and queue > HALF:
-            return False
-        if program.ecn_shift is not None:
-            packet[program.ecn] |= min(255, queue >> program.ecn_shift)
         try:
+            queue = out.view.queued()[1]
+            if port.waits_for is out and queue > HALF:
+                return False
+            if program.ecn_shift is not None:
+                packet[program.ecn] |= min(255, queue >> program.ecn_shift)
             out.view.write(packet)
         except WouldBlock:
             if port.waits_for is None:
                 self._count["stalls"] += 1
             port.waits_for = out
             return False
-        except (FlowDown, NotAllocated, BadDescriptor):
+        except (FlowDown, NotAllocated):
             return self._lose("down", port, out)
+        except BadDescriptor:
+            return self._vanished(port, out)
         except TooLong:
             return self._lose("no_block", port, out)
         self._sent(out, len(packet))
@@ -257,7 +259,10 @@ class PythonForwarder(ThreadedMover[_ForwardPort], Forwarder):
         if out is None:
             return self._tally("no_eid", port)
         others = max((p.delivery.last for p in self._eids.values() if p is not out), default=float("-inf"))
-        loss = out.delivery.offer(packet[program.header :], now, others)
+        try:
+            loss = out.delivery.offer(packet[program.header :], now, others)
+        except BadDescriptor:
+            return self._vanished(port, out)
         if loss is None:
             if port.waits_for is None:
                 self._count["stalls"] += 1
@@ -280,6 +285,11 @@ class PythonForwarder(ThreadedMover[_ForwardPort], Forwarder):
         port.count["rx"] += 1
         port.count["rx_bytes"] += len(port.held[0])
         return True
+
+    def _vanished(self, port: _ForwardPort, out: _ForwardPort) -> bool:
+        """The client itself closed the end that the packet was to go to."""
+        self._leave(out, 0.0)
+        return self._lose("down", port, out)
 
     def _lose(self, what: str, port: _ForwardPort, out: _ForwardPort) -> bool:
         out.count["dropped"] += 1

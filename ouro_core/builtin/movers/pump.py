@@ -51,9 +51,9 @@ class PythonPump(ThreadedMover[_PumpPort], Pump):
 
     def __init__(self, client: PacketClient, program: PumpProgram, fd: int) -> None:
         _check(program)
+        self._socket = _open(fd)
         super().__init__(client, "pump", _COUNTERS)
         self._program = program
-        self._socket = socket.socket(fileno=os.dup(fd))
         self._buffer = bytearray(_LONGEST)
         self._keys: dict[int, _PumpPort] = {}
         self._taken: set[int] = set()  # keys in use, until UNBOUND was taken
@@ -61,7 +61,6 @@ class PythonPump(ThreadedMover[_PumpPort], Pump):
         self._stalled: tuple[_PumpPort, bytes] | None = None
         self._full = False  # the socket takes no more
         self._retry_at: float | None = None
-        _prepare(self._socket)
         self._start()  # management frames come before the first flow does
 
     # ---- tables
@@ -325,8 +324,12 @@ def _check(program: PumpProgram) -> None:
             raise PacketsError(f"{match} is longer than 16 bytes or lies outside the header of {program.header} bytes")
 
 
-def _prepare(sock: socket.socket) -> None:
-    """A deep receive buffer, which is where bursts wait, and a count of what it loses; as far as we are allowed."""
+def _open(fd: int) -> socket.socket:
+    """The socket, with a deep receive buffer, as that is where bursts wait, and a count of what it loses."""
+    try:
+        sock = socket.socket(fileno=os.dup(fd))
+    except OSError as error:
+        raise PacketsError(f"descriptor {fd} is no socket ({error.strerror}); give a bound datagram socket") from None
     for option in (_SO_RCVBUFFORCE, socket.SO_RCVBUF):
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, _RECEIVE_BUFFER)
@@ -334,3 +337,4 @@ def _prepare(sock: socket.socket) -> None:
         except PermissionError:
             continue
     sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+    return sock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.contracts.programs import ForwardProgram, PumpProgram
-from ouro_core.model.errors import FlowDown, NotAllocated, TooLong, WouldBlock
+from ouro_core.model.errors import BadDescriptor, FlowDown, NotAllocated, TooLong, WouldBlock
 
 __all__ = ["HALF", "Delivery"]
 
@@ -82,4 +82,7 @@ class Delivery:
         self.until = None
 
     def down(self) -> bool:
-        return bool(self._view.state & (State.DOWN | State.CLOSED | State.DEAD))
+        try:
+            return bool(self._view.state & (State.DOWN | State.CLOSED | State.DEAD))
+        except BadDescriptor:  # closed by the client itself
+            return True

@@ -29,8 +29,8 @@ __all__ = ["BLOCKING", "GEOMETRY", "NON_BLOCKING", "Background", "Bench", "Kit",
 T = TypeVar("T")
 
 GEOMETRY = Geometry((SizeClass(256, 8192), SizeClass(2048, 8192), SizeClass(16384, 64)))
-BLOCKING = Options(read_timeout=10.0, write_timeout=10.0)
-"""As an application has it, but a lost wake-up fails the test."""
+BLOCKING = Options(read_timeout=30.0, write_timeout=30.0)
+"""As an application has it, but a lost wake-up fails the test: `Background` is less patient."""
 NON_BLOCKING = Options(read_blocking=False, write_blocking=False)
 
 _LIMIT = 10.0

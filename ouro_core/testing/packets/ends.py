@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ouro_core.contracts.packets import FlowEnd, Options, State
+from ouro_core.contracts.packets import FlowEnd, Geometry, Options, SizeClass, State
 from ouro_core.model.errors import (
     BadDescriptor,
     FlowDown,
@@ -88,6 +88,14 @@ class EndContract(Kit):
             left = left[done:]
         assert drain(b) == packets
         assert a.write_many([]) == 0
+
+    def test_write_many_wakes_once(self, ends: Ends) -> None:
+        a, b = ends
+        reader = Background(lambda: [b.read() for _ in range(20)]).settle()
+        before = a.counters()["wakes"]
+        assert a.write_many([b"x"] * 20) == 20
+        assert a.counters()["wakes"] - before <= 1
+        assert reader.result() == [b"x"] * 20
 
     def test_write_many_raises_only_if_nothing_went(self, ends: Ends) -> None:
         a, b = ends
@@ -202,6 +210,15 @@ class EndContract(Kit):
         writer.result()
         assert drain(b) == [b"last"]
         assert not small.used()
+
+    def test_a_class_without_blocks_is_absent(self) -> None:
+        bench = Bench(self.system, Geometry((SizeClass(512, 64), SizeClass(4096, 0))), uid=self.user_uid)
+        a, b = bench.joined()
+        with pytest.raises(TooLong):
+            a.write(bytes(513))
+        a.write(bytes(512))
+        assert b.read() == bytes(512)
+        bench.close()
 
     def test_a_client_counts_the_pools_it_maps(self, small: Bench) -> None:
         a, b = small.joined()

@@ -460,6 +460,28 @@ class PumpContract(Kit):
         assert app.read() == b"again"
         assert wire.pump.flow_counters(64)["dropped"] == 1
 
+    def test_events_of_one_kind_are_merged(self, wire: Wire) -> None:
+        app, _ = wire.bound(64, _DIX_ROUTE)
+        for _ in range(20):
+            app.mark(State.DOWN)
+            app.mark(clear=State.DOWN)
+            wire.send(_dix_frame(64, b"x"))
+            assert app.read() == b"x"
+        found = wire.pump.events()
+        assert len(found) == len({(event.kind, event.key) for event in found})
+
+    def test_a_frame_has_the_old_route_or_the_new_one(self, wire: Wire) -> None:
+        app, _ = wire.bound(64, _DIX_ROUTE)
+        other = dix_route(_BROADCAST, MAC, 0x5152)
+        writer = Background(lambda: [app.write(b"%d" % n) for n in range(1000)])
+        receiver = Background(lambda: [wire.receive() for _ in range(1000)])
+        while writer.running:
+            for route in (other, _DIX_ROUTE):
+                wire.pump.set_route(64, route)
+        frames = receiver.result()
+        assert [frame[18:] for frame in frames] == [b"%d" % n for n in range(1000)]
+        assert {frame[:16] for frame in frames} <= {other.header[:16], _DIX_ROUTE.header[:16]}
+
     def test_a_reader_that_is_stuck_does_not_stop_the_others(self, wire: Wire) -> None:
         stuck, _ = wire.bound(64, _DIX_ROUTE)
         other, _ = wire.bound(65, _DIX_ROUTE)
