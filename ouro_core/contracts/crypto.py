@@ -77,7 +77,7 @@ class Digest(Suite):
 
     @abstractmethod
     def digest(self, data: Buffer) -> bytes:
-        "The hash of data, `size` bytes. Never fails."
+        """The hash of data, `size` bytes. Never fails."""
 
 
 class Kdf(Suite):
@@ -85,7 +85,7 @@ class Kdf(Suite):
 
     @abstractmethod
     def derive(self, secret: Buffer, salt: Buffer, info: bytes, size: int = KEY_SIZE) -> bytes:
-        "`size` bytes (at most 255 digests) from the input keying material `secret`, of any length. Never fails."
+        """`size` bytes (at most 255 digests) from the input keying material `secret`, of any length. Never fails."""
 
 
 # ---------------------------------------------------------------- key exchange
@@ -132,7 +132,7 @@ class KexSuite(Suite):
 
     @property
     def raw(self) -> bool:
-        "The F flag of the kex field, for public keys and ciphertexts alike."
+        """The F flag of the kex field, for public keys and ciphertexts alike."""
         return self.kind is KexKind.HYBRID
 
     @abstractmethod
@@ -144,7 +144,7 @@ class KexSuite(Suite):
 
     @abstractmethod
     def generate(self) -> KeyPair:
-        "A fresh pair, used once. CryptError when the provider fails."
+        """A fresh pair, used once. CryptError when the provider fails."""
 
 
 class DheSuite(KexSuite):
@@ -170,7 +170,7 @@ class KemSuite(KexSuite):
 
     @abstractmethod
     def encapsulate(self, public: bytes) -> Encapsulation:
-        "To the peer's public key (wire form). CryptError: no valid key of this algorithm."
+        """To the peer's public key (wire form). CryptError: no valid key of this algorithm."""
 
     @abstractmethod
     def decapsulate(self, private: bytes, ciphertext: bytes) -> bytes:
@@ -227,12 +227,12 @@ class CipherSuite(Suite):
 
     @property
     def overhead(self) -> int:
-        "What sealing adds to a packet."
+        """What sealing adds to a packet."""
         return self.iv_size + self.tag_size
 
     @abstractmethod
     def key(self, key: bytes) -> CipherKey:
-        "The cipher under the flow's key, exactly KEY_SIZE bytes; CryptError otherwise."
+        """The cipher under the flow's key, exactly KEY_SIZE bytes; CryptError otherwise."""
 
 
 # ---------------------------------------------------------------- authentication
@@ -280,7 +280,7 @@ class Authenticator(Suite):
 
     @abstractmethod
     def verify(self, certificate: bytes, message: Buffer, signature: bytes, digest: Digest | None) -> None:
-        "Check a signature by the key of this certificate; the digest as in `sign`. AuthenticationFailed."
+        """Check a signature by the key of this certificate; the digest as in `sign`. AuthenticationFailed."""
 
     @abstractmethod
     def verify_chain(self, certificate: bytes, store: tuple[bytes, ...], now_ns: int) -> None:

@@ -169,23 +169,23 @@ class Packet(ABC):
 
     @abstractmethod
     def push(self, n: int) -> memoryview:
-        "n bytes more in front (head room); TooLong when there is none."
+        """n bytes more in front (head room); TooLong when there is none."""
 
     @abstractmethod
     def pull(self, n: int) -> memoryview:
-        "n bytes less in front; returns them, valid until `send` or release."
+        """n bytes less in front; returns them, valid until `send` or release."""
 
     @abstractmethod
     def append(self, n: int) -> memoryview:
-        "n bytes more behind (tail room)."
+        """n bytes more behind (tail room)."""
 
     @abstractmethod
     def trim(self, n: int) -> None:
-        "n bytes less behind."
+        """n bytes less behind."""
 
     @abstractmethod
     def release(self) -> None:
-        "Give the block back now. Twice is harmless."
+        """Give the block back now. Twice is harmless."""
 
 
 class End(ABC):
@@ -195,28 +195,28 @@ class End(ABC):
 
     @abstractmethod
     def read(self) -> bytes:
-        "One packet. WouldBlock, FlowTimeout; FlowDown/FlowPeer once nothing is queued."
+        """One packet. WouldBlock, FlowTimeout; FlowDown/FlowPeer once nothing is queued."""
 
     @abstractmethod
     def read_many(self, most: int = 32) -> list[bytes]:
-        "At least one, waits only for the first."
+        """At least one, waits only for the first."""
 
     @abstractmethod
     def write(self, data: Buffer) -> None:
-        "Waits for a block and a slot. Never loses silently: accepted, or raises."
+        """Waits for a block and a slot. Never loses silently: accepted, or raises."""
 
     @abstractmethod
     def write_many(self, packets: Sequence[Buffer]) -> int:
-        "How many were accepted; raises only if none was. One wake-up a call."
+        """How many were accepted; raises only if none was. One wake-up a call."""
 
     @property
     @abstractmethod
     def state(self) -> State:
-        "Now."
+        """Now."""
 
     @abstractmethod
     def set_options(self, options: Options) -> None:
-        "Takes effect with the next call."
+        """Takes effect with the next call."""
 
 
 class FlowEnd(End):
@@ -230,23 +230,23 @@ class FlowEnd(End):
 
     @abstractmethod
     def readinto(self, buffer: Buffer) -> int:
-        "Like read; partial-read rule of flows.md 3.3."
+        """Like read; partial-read rule of flows.md 3.3."""
 
     @abstractmethod
     def alloc(self, n: int) -> Packet:
-        "A block with n payload bytes, in the flow's pool."
+        """A block with n payload bytes, in the flow's pool."""
 
     @abstractmethod
     def send(self, packet: Packet) -> None:
-        "Hand over without a copy if the block is of the flow's pool, else with one."
+        """Hand over without a copy if the block is of the flow's pool, else with one."""
 
     @abstractmethod
     def recv(self) -> Packet:
-        "One packet without a copy."
+        """One packet without a copy."""
 
     @abstractmethod
     def queued(self) -> tuple[int, int]:
-        "(packets to read, packets the other end has not read)."
+        """(packets to read, packets the other end has not read)."""
 
     @abstractmethod
     def sequence(self) -> tuple[int, int]:
@@ -256,7 +256,7 @@ class FlowEnd(End):
 
     @abstractmethod
     def keepalive(self) -> None:
-        "Send an empty packet if there is a slot; never waits. Uses no block."
+        """Send an empty packet if there is a slot; never waits. Uses no block."""
 
     @abstractmethod
     def mark(self, set: State = State.UP, clear: State = State.UP) -> None:
@@ -266,7 +266,7 @@ class FlowEnd(End):
 
     @abstractmethod
     def counters(self) -> Mapping[str, int]:
-        "tx tx_bytes rx rx_bytes rejected sleeps wakes"
+        """tx tx_bytes rx rx_bytes rejected sleeps wakes"""
 
     @abstractmethod
     def claim(self, owner: str) -> "FlowEnd":
@@ -277,11 +277,11 @@ class FlowEnd(End):
 
     @abstractmethod
     def unclaim(self) -> None:
-        "Give the end back: the view is dead, `owner` is None. Idempotent."
+        """Give the end back: the view is dead, `owner` is None. Idempotent."""
 
     @abstractmethod
     def close(self) -> None:
-        "Unmap. Tells the other end CLOSED. The broker frees what is left. Idempotent."
+        """Unmap. Tells the other end CLOSED. The broker frees what is left. Idempotent."""
 
 
 class EventSet(ABC):
@@ -291,7 +291,7 @@ class EventSet(ABC):
 
     @abstractmethod
     def add(self, end: FlowEnd) -> None:
-        "A packet already queued is an event at once."
+        """A packet already queued is an event at once."""
 
     @abstractmethod
     def remove(self, end: FlowEnd) -> None: ...
@@ -303,15 +303,15 @@ class EventSet(ABC):
 
     @abstractmethod
     def poll(self) -> list[tuple[FlowEnd, Event]]:
-        "What there is now; re-arms fileno()."
+        """What there is now; re-arms fileno()."""
 
     @abstractmethod
     def spin(self) -> bool:
-        "Busy wait on credit; True when there is an event. For selectors, before they block."
+        """Busy wait on credit; True when there is an event. For selectors, before they block."""
 
     @abstractmethod
     def fileno(self) -> int:
-        "An eventfd, readable after an event while armed. For add_reader; always poll() after it."
+        """An eventfd, readable after an event while armed. For add_reader; always poll() after it."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -346,23 +346,23 @@ class Mover(ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        "Readable when `events` or `management` has something."
+        """Readable when `events` or `management` has something."""
 
     @abstractmethod
     def events(self) -> list[MoverEvent]:
-        "All there are; never blocks. Bounded: merged per key and kind."
+        """All there are; never blocks. Bounded: merged per key and kind."""
 
     @abstractmethod
     def counters(self) -> Mapping[str, int]:
-        "Read without a lock; single words are consistent, sums need not be."
+        """Read without a lock; single words are consistent, sums need not be."""
 
     @abstractmethod
     def flow_counters(self, key: int) -> Mapping[str, int]:
-        "tx tx_bytes rx rx_bytes dropped"
+        """tx tx_bytes rx rx_bytes dropped"""
 
     @abstractmethod
     def stop(self) -> None:
-        "Blocks at most 1 s, ends the thread, gives up all ends unread. Idempotent."
+        """Blocks at most 1 s, ends the thread, gives up all ends unread. Idempotent."""
 
 
 class Pump(Mover):
@@ -380,7 +380,7 @@ class Pump(Mover):
 
     @abstractmethod
     def set_route(self, key: int, route: Route | None) -> None:
-        "Atomic: each frame has the old header or the new one."
+        """Atomic: each frame has the old header or the new one."""
 
     @abstractmethod
     def unbind(self, key: int, drain: float = 0.0) -> None:
@@ -390,7 +390,7 @@ class Pump(Mover):
 
     @abstractmethod
     def management(self, most: int = 32) -> list[ManagementFrame]:
-        "First come first served; never blocks. Sending is the IPCP's own sendto on its socket."
+        """First come first served; never blocks. Sending is the IPCP's own sendto on its socket."""
 
 
 class Forwarder(Mover):
@@ -401,11 +401,11 @@ class Forwarder(Mover):
 
     @abstractmethod
     def add_network(self, end: End, cube: int = 0) -> int:
-        "A N-1 flow for data transfer. `end`: FlowEnd, or one end of a `pair` with a relay behind it."
+        """A N-1 flow for data transfer. `end`: FlowEnd, or one end of a `pair` with a relay behind it."""
 
     @abstractmethod
     def add_flow(self, eid: int, end: FlowEnd, destination: int, remote_eid: int, cube: int = 0) -> int:
-        "A N+1 flow. eid >= first_flow_eid."
+        """A N+1 flow. eid >= first_flow_eid."""
 
     @abstractmethod
     def add_component(self, eid: int, end: FlowEnd) -> int:
@@ -415,15 +415,15 @@ class Forwarder(Mover):
 
     @abstractmethod
     def remove(self, port: int, drain: float = 0.0) -> None:
-        "As Pump.unbind; event UNBOUND. Its EID is unknown at once, groups skip it."
+        """As Pump.unbind; event UNBOUND. Its EID is unknown at once, groups skip it."""
 
     @abstractmethod
     def set_routes(self, cube: int, routes: Mapping[int, Group]) -> None:
-        "Replaces the whole table of one cube, atomically."
+        """Replaces the whole table of one cube, atomically."""
 
     @abstractmethod
     def feedback(self, eid: int, ece: int) -> None:
-        "An UPDATE came for this flow."
+        """An UPDATE came for this flow."""
 
 
 # ---------------------------------------------------------------- systems
@@ -443,23 +443,23 @@ class PacketClient(ABC):
 
     @abstractmethod
     def pair(self) -> tuple[FlowEnd, FlowEnd]:
-        "A flow inside this process, in this client's own pool. Nobody else is told."
+        """A flow inside this process, in this client's own pool. Nobody else is told."""
 
     @abstractmethod
     def event_set(self) -> EventSet: ...
     @abstractmethod
     def pump(self, program: PumpProgram, fd: int) -> Pump:
-        "fd: a bound, non-blocking datagram socket; stays the caller's, must outlive the pump."
+        """fd: a bound, non-blocking datagram socket; stays the caller's, must outlive the pump."""
 
     @abstractmethod
     def forwarder(self, program: ForwardProgram) -> Forwarder: ...
     @abstractmethod
     def relay(self, a: End, b: End, batch: int = 32) -> Mover:
-        "A Python thread that moves batches both ways: what joins a Pipeline to a pair."
+        """A Python thread that moves batches both ways: what joins a Pipeline to a pair."""
 
     @abstractmethod
     def counters(self) -> Mapping[str, int]:
-        "pool.<uid>.<payload>.used / .failed, summed over the pools mapped here."
+        """pool.<uid>.<payload>.used / .failed, summed over the pools mapped here."""
 
     @abstractmethod
     def close(self) -> None: ...
@@ -470,19 +470,19 @@ class BrokerFlow(ABC):
 
     @abstractmethod
     def grant(self, end: int) -> Grant:
-        "For the client named at creation, nobody else."
+        """For the client named at creation, nobody else."""
 
     @abstractmethod
     def down(self, state: State = State.DOWN) -> None:
-        "Set on both rings, wake both sides, also sleepers. Idempotent, never blocks."
+        """Set on both rings, wake both sides, also sleepers. Idempotent, never blocks."""
 
     @abstractmethod
     def up(self) -> None:
-        "Clears DOWN; refused after CLOSED or DEAD."
+        """Clears DOWN; refused after CLOSED or DEAD."""
 
     @abstractmethod
     def destroy(self) -> None:
-        "Both ends DOWN and CLOSED, blocks freed once both clients are gone or have closed. Idempotent."
+        """Both ends DOWN and CLOSED, blocks freed once both clients are gone or have closed. Idempotent."""
 
 
 class PacketBroker(ABC):
@@ -490,11 +490,11 @@ class PacketBroker(ABC):
 
     @abstractmethod
     def admit(self, ref: ClientRef) -> Grant:
-        "Once a client, before its first flow: its id, its own pool."
+        """Once a client, before its first flow: its id, its own pool."""
 
     @abstractmethod
     def create_flow(self, flow_id: int, a: ClientRef, b: ClientRef) -> BrokerFlow:
-        "Pool of the poorer domain (created on first use). PacketsError: no memory, no descriptors."
+        """Pool of the poorer domain (created on first use). PacketsError: no memory, no descriptors."""
 
     @abstractmethod
     def leave(self, ref: ClientRef, died: bool) -> Sequence[int]:
@@ -519,7 +519,7 @@ class PacketSystem(ABC):
     @classmethod
     @abstractmethod
     def usable(cls) -> str | None:
-        "None, or why not here (kernel, architecture, not the same process)."
+        """None, or why not here (kernel, architecture, not the same process)."""
 
     @classmethod
     @abstractmethod
@@ -527,4 +527,4 @@ class PacketSystem(ABC):
     @classmethod
     @abstractmethod
     def client(cls, data: bytes, fds: Sequence[int]) -> PacketClient:
-        "From the Grant of `admit`."
+        """From the Grant of `admit`."""

@@ -20,9 +20,9 @@ class LivenessAction(Enum):
 
     NONE = "none"
     KEEPALIVE = "keepalive"
-    "Send an empty packet."
+    """Send an empty packet."""
     PEER_TIMED_OUT = "peer timed out"
-    "Mark the flow PEER. Told once: it is final."
+    """Mark the flow PEER. Told once: it is final."""
 
 
 class Liveness:

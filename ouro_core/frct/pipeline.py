@@ -34,25 +34,25 @@ class Pipeline(End):
         self._reading = threading.Lock()
         self._rest: memoryview | None = None  # of a packet that was read in part; empty: its end is yet to be told
         self.damaged = 0
-        "Packets dropped so far for a wrong CRC."
+        """Packets dropped so far for a wrong CRC."""
         self.set_options(options)
 
     # ---- reading
 
     def read(self) -> bytes:
-        "The next undamaged packet, or the rest of one that `readinto` read in part."
+        """The next undamaged packet, or the rest of one that `readinto` read in part."""
         with self._reading:
             rest, self._rest = self._rest, None
             return bytes(rest) if rest else self._undamaged(1)[0]
 
     def read_many(self, most: int = 32) -> list[bytes]:
-        "As `read`, up to `most` of what is there."
+        """As `read`, up to `most` of what is there."""
         with self._reading:
             rest, self._rest = self._rest, None
             return [bytes(rest)] if rest else self._undamaged(most)
 
     def readinto(self, buffer: Buffer) -> int:
-        "The next packet or its rest, by the rule for partial reads (flows.md 3.3). TooLong when there are none."
+        """The next packet or its rest, by the rule for partial reads (flows.md 3.3). TooLong when there are none."""
         target = memoryview(buffer).cast("B")
         with self._reading:
             packet, self._rest = self._rest, None
@@ -90,33 +90,33 @@ class Pipeline(End):
 
     @property
     def has_rest(self) -> bool:
-        "Whether `readinto` left something that a read gives without looking at the ring."
+        """Whether `readinto` left something that a read gives without looking at the ring."""
         return self._rest is not None
 
     # ---- writing
 
     def write(self, data: Buffer) -> None:
-        "One packet; an empty one goes out as it is."
+        """One packet; an empty one goes out as it is."""
         self._end.write(_close(data))
 
     def write_many(self, packets: Sequence[Buffer]) -> int:
-        "How many were accepted."
+        """How many were accepted."""
         return self._end.write_many([_close(data) for data in packets])
 
     # ---- state
 
     @property
     def state(self) -> State:
-        "That of the end."
+        """That of the end."""
         return self._end.state
 
     def set_options(self, options: Options) -> None:
-        "Takes effect with the next call."
+        """Takes effect with the next call."""
         self._options = options
         self._end.set_options(options)
 
     def close(self) -> None:
-        "Close the end. Idempotent."
+        """Close the end. Idempotent."""
         self._rest = None
         self._end.close()
 

@@ -25,9 +25,9 @@ class OapContext:
     request: bytes
     security: Security
     private: bytes = field(default=b"", repr=False)
-    "Of our ephemeral pair; its public key is the kex field of the header."
+    """Of our ephemeral pair; its public key is the kex field of the header."""
     key: bytes | None = field(default=None, repr=False)
-    "Known already when we encapsulated."
+    """Known already when we encapsulated."""
 
 
 class OapClient:
@@ -79,7 +79,7 @@ class OapClient:
     def _offer(
         self, header: OapHeader, security: Security, encryption: Encryption
     ) -> tuple[OapHeader, bytes, bytes | None]:
-        "The header with what we ask for, our private key, and the flow's key when we know it already."
+        """The header with what we ask for, our private key, and the flow's key when we know it already."""
         suites = self._suites
         kex, kdf = suites.kexes.named(encryption.kex), suites.kdfs.named(encryption.kdf)
         header = evolve(
@@ -100,7 +100,7 @@ class OapClient:
         return header, b"", derive(kdf, kex.kind, sent.secret, public)
 
     def _key(self, context: OapContext, encryption: Encryption, header: OapHeader) -> bytes:
-        "The flow's key, after checking that what the server chose is at least what we asked for (oap.md 8.3)."
+        """The flow's key, after checking that what the server chose is at least what we asked for (oap.md 8.3)."""
         suites, ours = self._suites, context.header
         if not header.cipher_nid:
             raise CryptError("the server did not choose a cipher")

@@ -17,7 +17,7 @@ _INFO = {KexKind.DHE: b"o7s-ossl-dhe", KexKind.KEM: b"o7s-ossl-encap", KexKind.H
 
 
 def kdf_of(suites: OapSuites, nid: int) -> Kdf:
-    "The kdf of this number; SHA-256's when it is 0. CryptError."
+    """The kdf of this number; SHA-256's when it is 0. CryptError."""
     return suites.kdfs.numbered(nid) if nid else suites.kdfs.named("sha256")
 
 

@@ -50,14 +50,14 @@ class OapResult:
     """What an exchange gave this side."""
 
     id: bytes
-    "16 bytes, the same on both sides."
+    """16 bytes, the same on both sides."""
     data: bytes
-    "What the peer's application sent along."
+    """What the peer's application sent along."""
     peer: str = ""
-    'The name in the peer\'s certificate, verified; "" when it showed none.'
+    """The name in the peer's certificate, verified; "" when it showed none."""
     kex: str = ""
-    'Name of the key exchange; "" for a plain flow.'
+    """Name of the key exchange; "" for a plain flow."""
     cipher_nid: int = 0
-    "0 for a plain flow."
+    """0 for a plain flow."""
     key: bytes | None = field(default=None, repr=False)
-    "The flow's 32-byte key, None for a plain flow."
+    """The flow's 32-byte key, None for a plain flow."""

@@ -48,7 +48,7 @@ class OapServer:
         return answer(self._suites, self.admit(request, now), data, now, security)
 
     def admit(self, request: bytes, now: int) -> OapRequest:
-        "Decode a request and let it pass once. AuthenticationFailed."
+        """Decode a request and let it pass once. AuthenticationFailed."""
         try:
             header = OapHeader.decode(request, ciphers=self._suites.known_ciphers, digests=self._suites.known_digests)
         except WireError as error:
@@ -60,7 +60,7 @@ class OapServer:
 def answer(
     suites: OapSuites, request: OapRequest, data: bytes, now: int, security: Security = PLAIN
 ) -> tuple[bytes, OapResult]:
-    "Response and outcome for an admitted request; see `OapServer.process`."
+    """Response and outcome for an admitted request; see `OapServer.process`."""
     asked = request.header
     peer = authenticate(suites, security, asked, request.message, now)
     header = OapHeader(asked.id, now, data=data)
@@ -82,7 +82,7 @@ def answer(
 def _exchange(
     suites: OapSuites, security: Security, asked: OapHeader, header: OapHeader
 ) -> tuple[OapHeader, str, bytes]:
-    "The response's header with cipher, kdf and key exchange, the latter's name, and the flow's key (oap.md 8.3)."
+    """The response's header with cipher, kdf and key exchange, the latter's name, and the flow's key (oap.md 8.3)."""
     own = security.encryption
     cipher = _stronger(suites.ciphers, asked.cipher_nid, own.cipher if own else None)
     if cipher is None:
@@ -111,7 +111,7 @@ def _exchange(
 
 
 def _stronger(table: SuiteTable[S], asked: int, own: str | None) -> S | None:
-    "The higher ranked of the client's and ours; the client's when they are equal; None when there is neither."
+    """The higher ranked of the client's and ours; the client's when they are equal; None when there is neither."""
     theirs = table.numbered(asked) if asked else None
     ours = table.named(own) if own else None
     if theirs is None or ours is None:
@@ -120,7 +120,7 @@ def _stronger(table: SuiteTable[S], asked: int, own: str | None) -> S | None:
 
 
 def _kex_of(suites: OapSuites, asked: OapHeader) -> KexSuite:
-    "The algorithm of the client's public key."
+    """The algorithm of the client's public key."""
     for kex in suites.kexes.available():
         if kex.raw == asked.raw and kex.accepts(asked.kex):
             return kex
@@ -129,7 +129,7 @@ def _kex_of(suites: OapSuites, asked: OapHeader) -> KexSuite:
 
 
 def _decapsulated(suites: OapSuites, security: Security, asked: OapHeader) -> tuple[KexSuite, bytes]:
-    "Client encapsulation: a ciphertext does not tell its algorithm, so the configured one decides (oap.md 4.5)."
+    """Client encapsulation: a ciphertext does not tell its algorithm, so the configured one decides (oap.md 4.5)."""
     if security.encryption is None or security.static_key is None:
         raise CryptError("the client encapsulates, and no key of this server is configured: enc.conf and kex.key.*")
     kex = suites.kexes.named(security.encryption.kex)

@@ -31,7 +31,7 @@ class SuiteTable(Generic[S]):
             self._by_name[suite.name] = self._by_nid[suite.nid] = suite
 
     def __iter__(self) -> Iterator[S]:
-        "All of them, weakest first."
+        """All of them, weakest first."""
         return iter(sorted(self._by_name.values(), key=lambda suite: suite.rank))
 
     def __len__(self) -> int:
@@ -39,19 +39,21 @@ class SuiteTable(Generic[S]):
 
     @property
     def nids(self) -> frozenset[int]:
-        "All numbers, those of unavailable suites included: they are known on the wire."
+        """All numbers, those of unavailable suites included: they are known on the wire."""
         return frozenset(self._by_nid)
 
     def available(self) -> Iterator[S]:
-        "Those that work here, weakest first."
+        """Those that work here, weakest first."""
         return (suite for suite in self if suite.unavailable is None)
 
     def named(self, name: str) -> S:
-        "The suite of this configuration name. CryptError: unknown, with the known ones; or why it is not available."
+        """The suite of this configuration name. CryptError: unknown, with the known ones; or why it is not
+        available.
+        """
         return self._usable(self._by_name.get(name), f'"{name}"')
 
     def numbered(self, nid: int) -> S:
-        "The suite of this number. CryptError as `named`."
+        """The suite of this number. CryptError as `named`."""
         return self._usable(self._by_nid.get(nid), f"number {nid}")
 
     def _usable(self, suite: S | None, wanted: str) -> S:
@@ -82,7 +84,7 @@ class OapSuites:
         kexes: Iterable[KexSuite] = (),
         authenticators: Iterable[Authenticator] = (),
     ) -> "OapSuites":
-        "From the flattened results of the five `ouro_register_*` hooks. PluginError as `SuiteTable`."
+        """From the flattened results of the five `ouro_register_*` hooks. PluginError as `SuiteTable`."""
         return cls(
             SuiteTable("digest", digests),
             SuiteTable("kdf", kdfs),
@@ -93,14 +95,14 @@ class OapSuites:
 
     @property
     def known_ciphers(self) -> frozenset[int]:
-        "NIDs that a message may carry: the protocol's, and what plugins add."
+        """NIDs that a message may carry: the protocol's, and what plugins add."""
         return self.ciphers.nids.union(CIPHER_NIDS.values())
 
     @property
     def known_digests(self) -> frozenset[int]:
-        "The same for kdf_nid and md_nid."
+        """The same for kdf_nid and md_nid."""
         return self.digests.nids.union(self.kdfs.nids, DIGEST_NIDS.values())
 
     def request_hash(self, md_nid: int) -> Digest:
-        "The digest that hashes a request of this md_nid: SHA-384 when it is 0 (oap.md 2). CryptError."
+        """The digest that hashes a request of this md_nid: SHA-384 when it is 0 (oap.md 2). CryptError."""
         return self.digests.numbered(md_nid or DIGEST_NIDS["sha384"])

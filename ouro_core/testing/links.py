@@ -30,7 +30,7 @@ class Link:
         self.statistics = LinkStatistics()
 
     def transmit(self, data: bytes, now: float) -> list[tuple[float, bytes]]:
-        "(time of arrival, packet) for each packet that arrives, none when it is lost."
+        """(time of arrival, packet) for each packet that arrives, none when it is lost."""
         self.statistics.sent += 1
         return [(now + self.delay, data)]
 

@@ -29,7 +29,7 @@ class Node(Protocol):
     def next_timeout(self) -> float | None: ...
     def handle_timeout(self, now: float) -> None: ...
     def datagrams_to_send(self, now: float) -> Iterable[tuple[Hashable, bytes]]:
-        "(destination, data), each given once."
+        """(destination, data), each given once."""
 
 
 class Endpoint(Protocol):
@@ -39,7 +39,7 @@ class Endpoint(Protocol):
     def next_timeout(self) -> float | None: ...
     def handle_timeout(self, now: float) -> None: ...
     def datagrams_to_send(self, now: float) -> Iterable[bytes]:
-        "Data for the peer, each given once."
+        """Data for the peer, each given once."""
 
 
 @define
@@ -49,7 +49,7 @@ class NetworkStatistics:
     sent: int = 0
     delivered: int = 0
     unreachable: int = 0
-    "Sent to an address that has no node or no link."
+    """Sent to an address that has no node or no link."""
     timeouts: int = 0
 
 
@@ -58,7 +58,7 @@ class _Slot:
     node: Node
     due: float | None = None
     timer: int | None = None
-    "Place in the order of events of its time-out; others of this node in the heap are overtaken."
+    """Place in the order of events of its time-out; others of this node in the heap are overtaken."""
     fired: float | None = None
     spins: int = 0
 
@@ -93,26 +93,26 @@ class Network:
         self._endpoints = 0
 
     def add(self, address: Hashable, node: Node) -> None:
-        "Put a node at an address and let it begin. ValueError: the address is taken."
+        """Put a node at an address and let it begin. ValueError: the address is taken."""
         if address in self._slots:
             raise ValueError(f"there is a node at {address!r} already")
         self._slots[address] = _Slot(node)
         self.wake(address)
 
     def remove(self, address: Hashable) -> None:
-        "The node is gone, as if its host lost power. What is on its way to it is lost."
+        """The node is gone, as if its host lost power. What is on its way to it is lost."""
         del self._slots[address]
 
     def link(self, source: Hashable, destination: Hashable, link: Link) -> None:
-        "Set the link of one direction; replaces the one there was."
+        """Set the link of one direction; replaces the one there was."""
         self._links[source, destination] = link
 
     def links(self) -> dict[tuple[Hashable, Hashable], Link]:
-        "All links there are, by (source, destination)."
+        """All links there are, by (source, destination)."""
         return dict(self._links)
 
     def connect(self, a: Endpoint, b: Endpoint, there: Link, back: Link) -> tuple[Hashable, Hashable]:
-        "Join two endpoints by two links; returns the addresses they got, for `wake` and `remove`."
+        """Join two endpoints by two links; returns the addresses they got, for `wake` and `remove`."""
         self._endpoints += 2
         first, second = ("endpoint", self._endpoints - 2), ("endpoint", self._endpoints - 1)
         self.link(first, second, there)
@@ -122,7 +122,7 @@ class Network:
         return first, second
 
     def wake(self, address: Hashable) -> None:
-        "Look after a node that was given a command from outside: send what it has to send, note its time-out."
+        """Look after a node that was given a command from outside: send what it has to send, note its time-out."""
         slot = self._slots[address]
         for destination, data in slot.node.datagrams_to_send(self.now):
             self._send(address, destination, data)
@@ -144,7 +144,7 @@ class Network:
         return condition is None
 
     def _step(self) -> bool:
-        "Let the next event happen. False: it was overtaken."
+        """Let the next event happen. False: it was overtaken."""
         time, order, address, packet = heappop(self._events)
         slot = self._slots.get(address)
         if packet is None:
