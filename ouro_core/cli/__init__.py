@@ -1,5 +1,6 @@
 """The commands `ouro`, `irm` and `irmd`. Each imports what it needs and nothing else, so that they start at once."""
 
+import os
 import sys
 
 __all__ = ["irm", "irmd", "main"]
@@ -7,6 +8,7 @@ __all__ = ["irm", "irmd", "main"]
 
 def main() -> None:
     """The command `ouro`."""
+    _debug()
     from .group import ouro
 
     ouro(prog_name="ouro")
@@ -14,6 +16,7 @@ def main() -> None:
 
 def irm() -> None:
     """The command `irm`, as the prototype has it (spec: irmd.md 11)."""
+    _debug()
     from .irm import run
 
     sys.exit(run(sys.argv[1:]))
@@ -24,3 +27,12 @@ def irmd() -> None:
     from ..irm.daemon import main as daemon
 
     sys.exit(daemon(sys.argv[1:]))
+
+
+def _debug() -> None:
+    """OURO_DEBUG names components whose protocol debugging goes to standard error, in every command."""
+    components = os.environ.get("OURO_DEBUG")
+    if components:
+        from ..model.log import setup_logging
+
+        setup_logging(debug=components.split(","))

@@ -1,0 +1,78 @@
+"""`ouro demo`: see a network work, without root, without configuration, and leave nothing behind.
+
+A daemon, an IPCP, a server and a client, each a process; everything lives in a temporary directory. Where there is no
+packet system for several processes, the same happens within this one, in a `Node`.
+"""
+
+import json
+import signal
+import sys
+import time
+from typing import Final
+
+import click
+
+from ...model.errors import InvalidArgument, OuroError
+from .figures import Result
+from .view import Screen
+
+__all__ = ["demo"]
+
+_SECONDS: Final = 18.0
+"""After which it has failed."""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Only the figures, as JSON.")
+def demo(as_json: bool) -> None:
+    """Two processes, one layer, a flow: see it work.
+
+    Needs no root and no configuration, takes a few seconds and leaves nothing behind. Exit status 0: every packet came
+    back.
+    """
+    start = time.monotonic()
+    screen = Screen(silent=as_json)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupted)
+    try:
+        result = _run(screen, start + _SECONDS)
+    except OuroError as e:
+        raise click.ClickException(str(e)) from None
+    except KeyboardInterrupt:
+        click.echo("Interrupted; everything is cleaned up.", err=True)
+        sys.exit(130)
+    seconds = round(time.monotonic() - start, 1)
+    if as_json:
+        print(json.dumps({"ok": result.ok, "packets": result.packets, "seconds": seconds, **result.figures}, indent=2))
+    else:
+        screen.result(result)
+        screen.say(f"{'All packets arrived' if result.ok else 'PACKETS WERE LOST'}. {seconds} s; nothing is left.")
+    sys.exit(0 if result.ok else 1)
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(screen: Screen, deadline: float) -> Result:
+    obstacle = _obstacle()
+    if obstacle is None:
+        from .processes import run_as_processes
+
+        return Result("ssm", run_as_processes(screen, deadline))
+    from .node import run_in_node
+
+    screen.say(f"Several processes need the packet system ssm, but {obstacle}.")
+    screen.say("So everything happens in this one process, over heap: readable, not fast.")
+    return Result("heap", run_in_node(screen, deadline))
+
+
+def _obstacle() -> str | None:
+    """Why there can be no flow between two processes here; None: there can."""
+    from ...plugins import PluginHost
+
+    try:
+        why: str | None = PluginHost.from_environment().get("pool_allocators", "ssm").usable()
+    except InvalidArgument as e:
+        return str(e)
+    return why

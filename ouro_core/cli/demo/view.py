@@ -1,0 +1,73 @@
+"""What the demo shows: boxes and colours on a terminal that has them, plain text elsewhere."""
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from .figures import Result
+
+__all__ = ["IPCP", "LAYER", "Screen"]
+
+IPCP: Final = "demo-ipcp"
+LAYER: Final = "demo-layer"
+
+_BOXES: Final = str.maketrans("|-+<>", "│─┼◂▸")
+_WIDTH: Final = 61
+
+
+class Screen:
+    """`silent`: it shows nothing."""
+
+    def __init__(self, silent: bool = False) -> None:
+        self.silent = silent
+        terminal = sys.stdout.isatty()
+        self._boxes = terminal and (sys.stdout.encoding or "").lower().startswith("utf")
+        self._steps = 0
+
+    def say(self, text: str) -> None:
+        """Plain words."""
+        if not self.silent:
+            click.echo(text)  # colours are dropped where they cannot be seen
+
+    def step(self, text: str) -> None:
+        """The next part of the story."""
+        self._steps += 1
+        self.say(click.style(f"\n{self._steps}. {text}", bold=True))
+
+    def typed(self, line: str, remark: str = "", prompt: str = "$") -> None:
+        """What a user would type."""
+        shown = f"   {click.style(prompt, dim=True)} {click.style(line, fg='green')}"
+        self.say(f"{shown}   {click.style('# ' + remark, dim=True)}" if remark else shown)
+
+    def picture(self, client: int, server: int, ipcp: int) -> None:
+        """The layer, and who is on it; process ids."""
+        left, right = f"client, process {client}", f"server, process {server}"
+        inside = f'layer "{LAYER}": IPCP {IPCP} (local), process {ipcp}'
+        rows = [
+            f"+{'-' * 25}+         +{'-' * 25}+",
+            f"|{left:^25}|<- flow->|{right:^25}|",
+            f"+{'-' * 12}+{'-' * 12}+         +{'-' * 12}+{'-' * 12}+",
+            f"{' ' * 13}|{' ' * 35}|",
+            f"+{'-' * 12}+{'-' * 35}+{'-' * 12}+",
+            f"|{inside:^{_WIDTH}}|",
+            f"+{'-' * _WIDTH}+",
+        ]
+        self.say("")
+        for row in rows:
+            self.say("   " + click.style(row.translate(_BOXES) if self._boxes else row, fg="cyan"))
+
+    def result(self, result: "Result") -> None:
+        """Tables of the figures."""
+        trips, streams = result.figures["round_trip"], result.figures["one_way"]
+        self.say(click.style(f"\nRound trips, 64 bytes, {trips['returned']} of {trips['sent']} came back", bold=True))
+        names = ("min", "median", "mean", "p99", "max")
+        self.say("   " + "".join(f"{name:>11}" for name in names))
+        self.say("   " + "".join(f"{trips[f'{name}_us']:>8.1f} µs" for name in names))
+        self.say(click.style("\nOne way", bold=True))
+        self.say(f"   {'bytes':>8}{'a call':>9}{'sent':>10}{'arrived':>10}{'packets/s':>12}{'Gbit/s':>9}")
+        for s in streams:
+            counts = f"{s['size']:>8}{s['batch']:>9}{s['sent']:>10}{s['arrived']:>10}"
+            self.say(f"   {counts}{s['packets_per_second']:>12,}{s['bits_per_second'] / 1e9:>9.2f}")
+        self.say("")

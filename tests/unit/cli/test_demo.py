@@ -1,0 +1,93 @@
+"""`ouro demo`: it works, and leaves nothing behind, however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ouro_core.cli.demo.figures import Stream, round_trips
+from ouro_core.cli.demo.view import Screen
+from ouro_core.model.errors import OuroError
+from ouro_core.plugins import PluginHost
+
+DEMO = (sys.executable, "-m", "ouro_core.cli", "demo")
+
+
+def ssm_works() -> bool:
+    try:
+        return PluginHost.from_environment().get("pool_allocators", "ssm").usable() is None
+    except OuroError:
+        return False
+
+
+needs_ssm = pytest.mark.skipif(not ssm_works(), reason="no packet system for several processes")
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(tmp_path), **more}
+
+
+def nothing_left(tmp_path: Path) -> bool:
+    """No file, and no process that knows of the directory."""
+    mark = f"TMPDIR={tmp_path}".encode()
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            assert mark not in process.read_bytes().split(b"\0"), process
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            pass
+    return not list(tmp_path.iterdir())
+
+
+@needs_ssm
+def test_as_processes(tmp_path: Path) -> None:
+    done = subprocess.run([*DEMO, "--json"], capture_output=True, text=True, env=environment(tmp_path), timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["ok"], found["packets"]) == (True, "ssm")
+    assert found["round_trip"]["returned"] == found["round_trip"]["sent"] > 0
+    for stream in found["one_way"]:
+        assert stream["sent"] == stream["arrived"] > 0
+    assert nothing_left(tmp_path)
+
+
+def test_in_one_process(tmp_path: Path) -> None:
+    env = environment(tmp_path, OURO_BLOCK_PLUGINS="ssm")
+    done = subprocess.run(DEMO, capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "this one process" in done.stdout
+    assert "All packets arrived" in done.stdout
+    assert "\x1b" not in done.stdout, "colours are for terminals"
+    assert nothing_left(tmp_path)
+
+
+@needs_ssm
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("when", ["1. ", "2. ", "3. ", "4. "])
+def test_interrupted(number: signal.Signals, when: str, tmp_path: Path) -> None:
+    env = environment(tmp_path, PYTHONUNBUFFERED="1")
+    with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(when):
+                break
+        process.send_signal(number)
+        _, words = process.communicate(timeout=60)
+    assert process.returncode == 130, words
+    assert nothing_left(tmp_path)
+
+
+def test_the_picture_is_straight(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().picture(4194303, 4194302, 4194301)
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert len({len(row) for row in rows if row.endswith("+")}) == 1
+    assert "process 4194301" in rows[-2]
+
+
+def test_figures() -> None:
+    trips = round_trips([1000, 2000, 4000], lost=1)
+    assert (trips["sent"], trips["returned"], trips["median_us"], trips["max_us"]) == (4, 3, 2.0, 4.0)
+    assert Stream(100, 1).figures(10, 10, 0.5)["bits_per_second"] == 16000
