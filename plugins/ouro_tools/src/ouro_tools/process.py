@@ -1,5 +1,6 @@
 """What all tools have in common as processes: the announcement, and the signals that end them (spec: tools.md)."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import Final
 
 from ouro_core.api.process import current
 from ouro_core.model.errors import OuroError
+from ouro_core.model.log import setup_logging
 
 __all__ = ["announced", "on_end"]
 
@@ -14,7 +16,13 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def announced() -> bool:
-    """Announce this process to the IRMd, so that it can be bound to names from now on. False: it said why it cannot."""
+    """Announce this process to the IRMd, so that it can be bound to names from now on. False: it said why it cannot.
+
+    OURO_DEBUG names components whose protocol debugging goes to standard error.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is something to bring to an end
+    if debug := os.environ.get("OURO_DEBUG"):
+        setup_logging(debug=debug.split(","))
     try:
         current()
     except OuroError as e:
