@@ -11,12 +11,22 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from ouro_core.contracts.packets import End, FlowEnd, Mover, MoverEvent, Options, State
-from ouro_core.model.errors import FlowDown, FlowPeer, FlowTimeout, InvalidArgument, NotAllocated, OuroError, TooLong
+from ouro_core.model.errors import (
+    BadDescriptor,
+    FlowDown,
+    FlowPeer,
+    FlowTimeout,
+    InvalidArgument,
+    NotAllocated,
+    OuroError,
+    PacketsError,
+    TooLong,
+)
 
 __all__ = ["PythonRelay"]
 
 _PATIENCE = 0.25  # of a read or write that nothing can wake
-_DOWN_PAUSE = 0.1  # between two looks at a flow that is down
+_DOWN_PAUSE = 0.1  # between two looks at a flow that is down, or has failed
 
 
 class _Half:
@@ -77,8 +87,12 @@ class PythonRelay(Mover):
                 if not self._await_up(source):
                     return
                 continue
-            except OuroError:  # closed, or given back by `stop`
+            except (BadDescriptor, PacketsError):  # closed, or given back by `stop`
                 return
+            except OuroError as error:  # of a stage
+                self._post("FAILED", source.key, error.errno)
+                self._stopping.wait(_DOWN_PAUSE)
+                continue
             source.count["rx"] += len(packets)
             source.count["rx_bytes"] += sum(map(len, packets))
             self._pass_on(packets, sink)
@@ -96,7 +110,9 @@ class PythonRelay(Mover):
             except (FlowDown, NotAllocated):
                 sink.count["dropped"] += len(packets)
                 return
-            except OuroError:  # closed, or given back by `stop`
+            except OuroError as error:  # closed, given back by `stop`, or of a stage
+                sink.count["dropped"] += len(packets)
+                self._post("FAILED", sink.key, error.errno)
                 return
             sink.count["tx"] += done
             sink.count["tx_bytes"] += sum(map(len, packets[:done]))
@@ -122,9 +138,9 @@ class PythonRelay(Mover):
 
     # ---- for the owner
 
-    def _post(self, kind: str, key: int) -> None:
+    def _post(self, kind: str, key: int, value: int = 0) -> None:
         with self._lock:
-            self._events[kind, key] = MoverEvent(kind, key)
+            self._events[kind, key] = MoverEvent(kind, key, value)
             if self._news >= 0:
                 os.eventfd_write(self._news, 1)
 

@@ -13,11 +13,12 @@ from ouro_core.builtin.heap import HeapPacketSystem
 from ouro_core.builtin.movers import address, fields
 from ouro_core.contracts.packets import State
 from ouro_core.contracts.programs import Field, ForwardProgram, Group, PumpProgram
-from ouro_core.model.errors import InvalidArgument, PacketsError, WouldBlock
+from ouro_core.model.errors import CryptError, InvalidArgument, PacketsError, WouldBlock
 from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, Bench, eventually
 from ouro_core.testing.packets.forwarder import Node, pci
 from ouro_core.testing.packets.programs import dix, dix_route, dt
 from ouro_core.testing.packets.pump import MAC, PEER, Wire, await_event
+from ouro_core.testing.packets.relay import Shouting
 
 
 @pytest.fixture
@@ -163,6 +164,30 @@ def test_a_relay_drops_what_a_flow_that_is_down_does_not_take(bench: Bench) -> N
     mine.mark(clear=State.DOWN)
     a.write(b"after")
     assert theirs.read() == b"after"
+    relay.stop()
+
+
+class Broken(Shouting):
+    """Its stage fails once a packet says so."""
+
+    def read_many(self, most: int = 32) -> list[bytes]:
+        packets = super().read_many(most)
+        if b"fail" in packets:
+            raise CryptError
+        return packets
+
+
+def test_a_relay_survives_a_stage_that_fails(bench: Bench) -> None:
+    client = bench.client()
+    inside, outside = client.pair()
+    outside.set_options(BLOCKING)
+    mine, theirs = bench.flow(client, bench.client())
+    relay = client.relay(Broken(mine), inside)
+    theirs.write(b"fail")
+    event = await_event(relay, "FAILED")
+    assert (event.key, event.value) == (0, CryptError.errno)
+    theirs.write(b"goes on")
+    assert outside.read() == b"goes on"
     relay.stop()
 
 
