@@ -430,6 +430,7 @@ class Registry:
             assert flow.id == number < self._max_flows
             assert flow.provider is None or flow in flow.provider.flows
             assert flow.state is FlowState.DEALLOC_PENDING or self.processes[flow.owner.id].flows[number] is flow
+        assert +self._flows_of == Counter(f.owner.uid for f in self.flows.values())
         assert all(self.processes[i] is ipcp.process for i, ipcp in self.ipcps.items())
         assert all(self.processes[p.id] is p and p.pid == pid for pid, p in self._by_pid.items())
         assert sorted([*self.flows, *self._free_ids]) == list(range(1, self._next_id))
