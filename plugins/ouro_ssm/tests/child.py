@@ -107,8 +107,28 @@ def idle(end: FlowEnd, control: socket.socket) -> None:
 ROLES = {role.__name__: role for role in (echo, write, read, recv, fork, idle)}
 
 
+def zygote(control: socket.socket) -> None:
+    """Forks a client for each order: two grants follow it. Nothing is mapped here, so the children may."""
+    while order := control.recv(256):
+        role, *arguments = json.loads(order)
+        admitted, granted = receive(control), receive(control)
+        pid = os.fork()
+        if not pid:
+            client = SsmPacketSystem.client(*admitted)
+            end = client.attach(*granted, PATIENCE)
+            say(control, pid=os.getpid())
+            ROLES[role](end, control, *arguments)
+            os._exit(0)
+        for fd in (*admitted[1], *granted[1]):
+            os.close(fd)
+        os.waitpid(pid, 0)
+        say(control, ended=pid)
+
+
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
+    if sys.argv[2] == "zygote":
+        return zygote(control)
     client: PacketClient = SsmPacketSystem.client(*receive(control))
     end = client.attach(*receive(control), PATIENCE)
     say(control, ready=True)

@@ -85,6 +85,39 @@ class Process:
         self._control.close()
 
 
+class Zygote:
+    """Makes clients in processes of their own within a millisecond, one at a time, to be killed."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.settimeout(30.0)
+        with theirs:
+            command = [sys.executable, str(CHILD), str(theirs.fileno()), "zygote"]
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+
+    def start(self, host: "Host", role: str, *arguments: object) -> tuple[FlowEnd, Callable[[], None]]:
+        """An end whose other end is in a new process, and what kills that."""
+        client, ref = host.client(), host.new_ref()
+        admitted = host.broker.admit(ref)
+        flow = host.create(client.ref, ref)
+        self._control.send(json.dumps([role, *map(str, arguments)]).encode())
+        for grant in (admitted, flow.grant(1)):
+            socket.send_fds(self._control, [grant.data], list(grant.fds))
+        pid = json.loads(self._control.recv(256))["pid"]
+
+        def kill() -> None:
+            os.kill(pid, signal.SIGKILL)
+            while json.loads(self._control.recv(256)) != {"ended": pid}:
+                pass  # what it said before
+            host.broker.leave(ref, died=True)
+
+        return client.attach(*host.sent(flow.grant(0)), PATIENCE), kill
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
 class Host:
     """A broker and everything that hangs on it; at the end no block may be left."""
 
@@ -134,17 +167,23 @@ class Host:
         process.join(flow, 1)
         return client.attach(*self.sent(flow.grant(0)), PATIENCE), process.ready()
 
+    def end_all(self) -> None:
+        """Clients and flows, not the broker and its pools."""
+        for client in self._clients:
+            client.close()
+            self.broker.leave(client.ref, died=False)
+        for flow in self._flows:
+            flow.destroy()
+        self._clients.clear()
+        self._flows.clear()
+
     def used(self) -> dict[str, int]:
         return {name: n for name, n in self.broker.counters().items() if name.endswith(".used") and n}
 
     def close(self) -> None:
         for process in self._processes:
             process.close()
-        for client in self._clients:
-            client.close()
-            self.broker.leave(client.ref, died=False)
-        for flow in self._flows:
-            flow.destroy()
+        self.end_all()
         assert not self.used()
         assert self.broker.counters()["flows"] == 0
         self.broker.close()
@@ -163,6 +202,21 @@ def small() -> Iterator[Host]:
     host = Host(SMALL, SMALL)
     yield host
     host.close()
+
+
+@pytest.fixture
+def tiny() -> Iterator[Host]:
+    """Eight blocks of each class."""
+    host = Host(Geometry(tuple(SizeClass(payload, 8) for payload in (64, 128, 256, 512))))
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
 
 
 @pytest.fixture

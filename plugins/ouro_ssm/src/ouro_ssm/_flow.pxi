@@ -340,12 +340,8 @@ cdef class FlowEnd:
         """One packet into the ring, not published; waits as the options say."""
         cdef EndCore e = self.core
         cdef int64_t end = -1, now
-        cdef int met
-        while True:
-            self._ready()
-            met = put(e, data, length)
-            if met == DONE:
-                return True
+        cdef int met = put(e, data, length)
+        while met != DONE:
             if met >= TOO_LONG or not e.write_blocking:
                 self._refuse(met, length)
             now = self._patience(&end)
@@ -353,6 +349,9 @@ cdef class FlowEnd:
                 self._await_slot(now, end)
             else:
                 self._await_block(length, now, end)
+            self._ready()
+            met = put(e, data, length)
+        return True
 
     cdef int64_t _patience(self, int64_t *end) except -1:
         """Now; FlowTimeout when the time for this write is over."""
@@ -424,12 +423,9 @@ cdef class FlowEnd:
     def write(self, data):
         cdef EndCore e = self.core
         cdef Py_buffer view
-        cdef int met
         self._ready()
         if PyBytes_CheckExact(data):
-            met = put(e, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-            if met != DONE:
-                self._put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+            self._put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         else:
             PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
             try:
@@ -448,10 +444,10 @@ cdef class FlowEnd:
             for data in packets:
                 PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
                 try:
-                    met = put(e, <const char *> view.buf, view.len)
-                    if met and not count:
+                    if count:
+                        met = put(e, <const char *> view.buf, view.len)
+                    else:
                         self._put(<const char *> view.buf, view.len)
-                        met = DONE
                 finally:
                     PyBuffer_Release(&view)
                 if met:

@@ -182,12 +182,15 @@ cdef void shut_down(EndCore e) noexcept nogil:
 cdef void leave_flow(EndCore e) noexcept nogil:
     """Close: the other end learns it, what nobody will read any more is freed."""
     cdef Slot slot
+    cdef uint32_t turn
     ou_fetch_or(&e.rx.state, CLOSED)
     ou_fetch_or(&e.tx.state, CLOSED)
     if e.rest:
         free_block(e.pool, e.rest, e.me)
         e.rest = 0
-    while peek(e, &slot):
+    for turn in range(2 * RING):
+        if not peek(e, &slot):
+            break
         drop_slot(e, &slot)
     wake_everybody(e)
     e.token = -1
@@ -213,10 +216,11 @@ cdef bint see_head(EndCore e) noexcept nogil:
 
 
 cdef inline bint peek(EndCore e, Slot *slot) noexcept nogil:
-    """The next packet that Python may see, checked; it stays in the ring. Keep-alives and nonsense are passed over."""
+    """The next packet that Python may see, checked; it stays in the ring. Keep-alives and nonsense are passed over, but
+    not for ever: a hostile writer may make them as fast as we drop them."""
     cdef Slot *at
-    cdef uint32_t last
-    while True:
+    cdef uint32_t turn, last
+    for turn in range(2 * RING):
         if e.tail == e.head_seen and not see_head(e):
             return False
         at = &e.rx.slots[e.tail % RING]
@@ -248,6 +252,7 @@ cdef inline bint peek(EndCore e, Slot *slot) noexcept nogil:
                 ou_prefetch(owner_of(e.pool, last))
                 ou_prefetch(block_at(e.pool, last) + e.pool.head_room)
         return True
+    return False
 
 
 cdef inline void wake_writer(EndCore e) noexcept nogil:

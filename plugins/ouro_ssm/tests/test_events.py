@@ -1,0 +1,315 @@
+"""Event sets: what the contract kit cannot see, lanes, descriptors and several sets of one client."""
+
+import asyncio
+import os
+import select
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from ouro_core.contracts.packets import Event, EventSet, FlowEnd, Options
+from ouro_core.model.errors import BadDescriptor, FlowTimeout, PacketsError, WouldBlock
+
+NON_BLOCKING = Options(read_blocking=False, write_blocking=False)
+
+
+def readable(events: EventSet, timeout: float = 0.0) -> bool:
+    return bool(select.select([events.fileno()], [], [], timeout)[0])
+
+
+def drain(end: FlowEnd) -> list[bytes]:
+    end.set_options(NON_BLOCKING)
+    got: list[bytes] = []
+    try:
+        while True:
+            got += end.read_many()
+    except WouldBlock:
+        return got
+
+
+def test_the_descriptor_is_readable_while_there_is_something(host: Any) -> None:
+    a, b = host.joined()
+    events = host._clients[1].event_set()
+    events.add(b)
+    assert events.poll() == []
+    assert not readable(events)
+    a.write(b"1")
+    assert readable(events, 30.0)
+    assert events.poll() == [(b, Event.PACKET)]
+    assert readable(events), "level-triggered: it was not read"
+    assert drain(b) == [b"1"]
+    assert events.poll() == []
+    assert not readable(events)
+    a.write(b"2")
+    assert readable(events, 30.0)
+    assert events.poll() == [(b, Event.PACKET)]
+
+
+def test_a_stream_writes_no_eventfd(host: Any) -> None:
+    """Once pending, a flow costs its writer nothing until the reader has seen it empty."""
+    a, b = host.joined()
+    events = host._clients[1].event_set()
+    events.add(b)
+    events.fileno()
+    events.poll()
+    for _ in range(50):
+        for _ in range(100):
+            a.write(b"x")
+        assert events.poll() == [(b, Event.PACKET)]
+        assert len(b.read_many(99)) == 99
+        b.read()
+        a.write(b"more")
+        b.read()
+    assert a.counters()["wakes"] == 1
+
+
+def test_asyncio(host: Any) -> None:
+    end, process = host.remote("write", 30000, 64)
+    events = host._clients[0].event_set()
+    events.add(end)
+    end.set_options(NON_BLOCKING)
+    got: list[int] = []
+
+    async def receive() -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def wake() -> None:
+            for each, what in events.poll():
+                if what & Event.PACKET:
+                    got.extend(int.from_bytes(data[4:8], "little") for data in each.read_many(64))
+                if what & Event.DEALLOC:
+                    done.set_result(None)
+
+        loop.add_reader(events.fileno(), wake)
+        await asyncio.wait_for(done, 60)
+        while end.queued()[0]:
+            wake()
+        loop.remove_reader(events.fileno())
+
+    asyncio.run(receive())
+    process.finish()
+    assert got == list(range(30000))
+
+
+def test_echo_through_event_sets_on_both_sides(host: Any) -> None:
+    """Every wake-up is needed: one that is lost stops it."""
+    a, b = host.joined()
+    mine, theirs = (client.event_set() for client in host._clients)
+    mine.add(a)
+    theirs.add(b)
+
+    def echo() -> None:
+        for _ in range(3000):
+            assert theirs.wait(30.0) == [(b, Event.PACKET)]
+            b.write(b.read())
+
+    thread = threading.Thread(target=echo)
+    thread.start()
+    for n in range(3000):
+        a.write(b"%d" % n)
+        assert mine.wait(30.0) == [(a, Event.PACKET)]
+        assert a.read() == b"%d" % n
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_several_sets_share_the_lane(host: Any) -> None:
+    """Each thread waits on a set of its own; whoever takes the bits passes on those of the others."""
+    client, other = host.client(), host.client()
+    count, sets = 400, 4
+    failures: list[object] = []
+    flows = [host.flow(client, other) for _ in range(sets)]
+
+    def echo(end: FlowEnd, events: EventSet) -> None:
+        try:
+            for _ in range(count):
+                assert events.wait(30.0) == [(end, Event.PACKET)]
+                end.write(end.read())
+        except BaseException as e:
+            failures.append(e)
+
+    threads = []
+    for mine, _ in flows:
+        events = client.event_set()
+        events.add(mine)
+        threads.append(threading.Thread(target=echo, args=(mine, events)))
+        threads[-1].start()
+    for n in range(count):
+        for _, theirs in flows:
+            theirs.write(b"%d" % n)
+        for _, theirs in flows:
+            assert theirs.read() == b"%d" % n
+    for thread in threads:
+        thread.join(30)
+    assert not failures
+
+
+def test_sets_with_descriptors_share_the_lane(host: Any) -> None:
+    client, other = host.client(), host.client()
+    one, two = client.event_set(), client.event_set()
+    (a, a_far), (b, b_far) = host.flow(client, other), host.flow(client, other)
+    one.add(a)
+    two.add(b)
+    for events in (one, two):
+        assert events.poll() == []
+        assert not readable(events)
+        assert events.poll() == []
+    for _ in range(50):
+        b_far.write(b"for two")
+        assert readable(one, 30.0) or readable(two, 30.0)
+        assert one.poll() == []
+        assert readable(two, 30.0), "one took the bit and must pass it on"
+        assert two.poll() == [(b, Event.PACKET)]
+        drain(b)
+        assert two.poll() == []
+        a_far.write(b"for one")
+        assert two.poll() == []
+        assert readable(one, 30.0)
+        assert one.poll() == [(a, Event.PACKET)]
+        drain(a)
+        assert one.poll() == []
+
+
+@pytest.mark.parametrize("sleep", [True, False])
+def test_over_several_domains(host: Any, sleep: bool) -> None:
+    """The ends of one client may be in the shared pool, in a user's, and in a pair: one set has all of them."""
+    client = host.client()
+    shared, user = host.client(), host.client(uid=1000)
+    flows = [host.flow(client, shared), host.flow(client, user), client.pair()]
+    events = client.event_set()
+    for mine, _ in flows:
+        events.add(mine)
+    for n in range(60):
+        mine, theirs = flows[n % 3]
+        timer = threading.Timer(0.002 if sleep else 0.0, theirs.write, [b"x"])
+        timer.start()
+        assert events.wait(30.0) == [(mine, Event.PACKET)]
+        timer.join()
+        assert drain(mine) == [b"x"]
+    with pytest.raises(FlowTimeout):
+        events.wait(0.02)
+
+
+def test_an_end_added_while_another_thread_waits(host: Any) -> None:
+    client, other = host.client(), host.client(uid=1000)
+    events = client.event_set()
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.extend(events.wait(30.0)))
+    thread.start()
+    time.sleep(0.01)
+    a, b = host.flow(client, other)
+    events.add(a)
+    b.write(b"x")
+    thread.join(30)
+    assert found == [(a, Event.PACKET)]
+
+
+def test_a_blocking_read_beside_an_event_set(host: Any) -> None:
+    """It overwrites what the set had asked for; the set asks again."""
+    a, b = host.joined()
+    events = host._clients[1].event_set()
+    events.add(b)
+    events.fileno()
+    for n in range(100):
+        assert events.poll() == []
+        timer = threading.Timer(0.001, a.write, [b"%d" % n])
+        timer.start()
+        assert b.read() == b"%d" % n
+        timer.join()
+        while events.poll():
+            pass
+        a.write(b"for the set")
+        assert readable(events, 30.0)
+        assert events.poll() == [(b, Event.PACKET)]
+        b.read()
+
+
+def test_space(host: Any) -> None:
+    a, b = host.joined()
+    a.set_options(NON_BLOCKING)
+    events = host._clients[0].event_set()
+    events.add(a)
+    for _ in range(1024):
+        a.write(b"x")
+    with pytest.raises(WouldBlock):
+        a.write(b"x")
+    assert events.poll() == []
+    b.read_many(511)
+    assert events.poll() == []
+    b.read()
+    assert events.wait(30.0) == [(a, Event.SPACE)]
+    assert events.poll() == []
+
+
+def test_an_end_is_in_one_place(host: Any) -> None:
+    a, b = host.joined()
+    mine, theirs = (client.event_set() for client in host._clients)
+    other = host._clients[0].event_set()
+    mine.add(a)
+    for events in (mine, other, theirs):
+        with pytest.raises(PacketsError):
+            events.add(a)
+    with pytest.raises(PacketsError):
+        theirs.add(a)
+    with pytest.raises(PacketsError):
+        a.claim("mover")
+    with pytest.raises(PacketsError):
+        other.remove(a)
+    mine.remove(a)
+    other.add(a)
+    mine.close()
+    mine.close()
+    with pytest.raises(BadDescriptor):
+        mine.poll()
+    b.write(b"x")
+    assert other.wait(30.0) == [(a, Event.PACKET)]
+
+
+def test_closing_a_set_wakes_its_thread(host: Any) -> None:
+    client = host.client()
+    events = client.event_set()
+    result: list[object] = []
+
+    def wait() -> None:
+        try:
+            events.wait(30.0)
+        except BadDescriptor as e:
+            result.append(e)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.02)
+    events.close()
+    thread.join(30)
+    assert len(result) == 1
+
+
+def test_a_set_without_flows_waits_in_vain(host: Any) -> None:
+    events = host.client().event_set()
+    with pytest.raises(FlowTimeout):
+        events.wait(0.01)
+    assert not events.spin()
+    assert events.poll() == []
+
+
+def test_events_in_a_forked_child_are_refused(host: Any) -> None:
+    client = host.client()
+    events = client.event_set()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        refused = 0
+        for call in (events.poll, events.wait, events.fileno, client.pair, client.event_set):
+            try:
+                call()
+            except PacketsError:
+                refused += 1
+        os.write(writer, bytes([refused]))
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(reader, 1) == b"\5"
+    os.close(reader)
+    os.close(writer)
