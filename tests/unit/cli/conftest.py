@@ -34,6 +34,7 @@ class Irm:
     names: list[NameInfo] = field(factory=list)
     asked: list[Request[Any]] = field(factory=list)
     refuse: dict[type, OuroError] = field(factory=dict)
+    types: tuple[str, ...] = ("local", "unicast", "broadcast")
     enrolled_in: LayerInfo = field(factory=lambda: LayerInfo("net"))
     _ids: Iterator[int] = field(factory=lambda: itertools.count(1))
 
@@ -56,7 +57,7 @@ class Irm:
             case ask.ListNames():
                 return ask.NameList(tuple(self.names))
             case ask.CreateIpcp(type=word, name=name):
-                if word not in ("local", "unicast", "broadcast", "udp4"):
+                if word not in self.types:
                     raise IpcpTypeError(f'no IPCP type is called "{word}"; known: local')
                 return self.add(name, word)
             case ask.DestroyIpcp(ipcp=number):
