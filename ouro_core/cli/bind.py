@@ -23,14 +23,20 @@ def _parse(session: Session, menu: str, what: str, words: list[str], *more: Keyw
     return parse([what, *words[1:]], (Keyword(what), _NAME, *more), unknown, rest)
 
 
-def _program(path: str) -> str:
-    """Where a program is: a path as it is, a plain word as the shell would find it."""
+def _find(path: str) -> str | None:
+    """Where a program is: a path as it is, a plain word as the shell would find it. None: nowhere."""
     found = path if os.path.exists(path) or "/" in path else shutil.which(path, os.F_OK)
-    if found is None or not os.path.exists(found):
+    return os.path.realpath(found) if found is not None and os.path.exists(found) else None
+
+
+def _program(path: str) -> str:
+    """Where a program is that can be started."""
+    found = _find(path)
+    if found is None:
         raise Refused(f"{path} does not exist.")
     if not os.path.isfile(found) or not os.access(found, os.X_OK):
         raise Refused(f"Cannot execute {path}, please check permissions.")
-    return os.path.realpath(found)
+    return found
 
 
 def _pid(word: str) -> int:
@@ -77,9 +83,14 @@ def _bind_ipcp(session: Session, words: list[str]) -> object:
 
 def _unbind_program(session: Session, words: list[str]) -> object:
     given = _parse(session, "unbind", "program", words)
-    program = given.need("program")
-    # a program that is gone from the disk can still be unbound
-    session.call(UnbindProgram(os.path.realpath(program) if "/" in program else program, given.get("name") or ""))
+    program, name = given.need("program"), given.get("name") or ""
+    path = _find(program) or os.path.abspath(program)
+    try:
+        session.call(UnbindProgram(path, name))
+    except NotFound:
+        if "/" in program:
+            raise
+        session.call(UnbindProgram(program, name))  # by its base name, wherever it was found when it was bound
     return None
 
 

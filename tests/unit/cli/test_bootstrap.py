@@ -1,4 +1,4 @@
-"""Keys of `bootstrap` come from the installed types; values that will not do are named in the words of the prototype."""
+"""Keys of `bootstrap` are those of the installed types; values that will not do are named as the prototype does it."""
 
 from pathlib import Path
 from typing import Any

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ouro_core.cli.irm import run
-from ouro_core.model.errors import IpcpError, NotPermitted
+from ouro_core.model.errors import IpcpError, NotFound, NotPermitted
 from ouro_core.model.irm_requests import (
     BindIpcp,
     BindProcess,
@@ -309,7 +309,10 @@ def test_bind_program(irm: Any, out: Out, tmp_path: Path) -> None:
     assert run(["bind", "prog", "no-such-program", "name", "x"]) == 1
     assert out()[0] == "no-such-program does not exist.\n"
     assert run(["unbind", "program", "sh"]) == 0
-    assert irm.changes()[-1] == UnbindProgram("sh", "")
+    assert irm.changes()[-1] == UnbindProgram(os.path.realpath("/bin/sh"), "")
+    irm.refuse[UnbindProgram] = NotFound("not bound")
+    assert run(["unbind", "program", "sh", "name", "x"]) == 1
+    assert irm.changes()[-1] == UnbindProgram("sh", "x"), "by its base name"
 
 
 def test_bind_process(irm: Any, out: Out) -> None:
