@@ -294,6 +294,11 @@ class Client:
 
     # ---- end
 
+    def lost(self) -> None:
+        """The IRM is gone: flows over layers are down."""
+        for flow in list(self._flows):
+            flow._lost()
+
     async def close(self) -> None:
         """Deallocate all flows of the loop. Idempotent."""
         if self.closed:
@@ -341,7 +346,9 @@ class _Remote(Client):
     async def connect(cls) -> _Remote:
         loop = asyncio.get_running_loop()
         process = await loop.run_in_executor(None, current)
-        channel = Channel(connect(process.path), discarded=lambda reply: made.discard(reply))
+        channel = Channel(
+            connect(process.path), on_close=lambda: made.lost(), discarded=lambda reply: made.discard(reply)
+        )
         try:
             made = cls(channel, process.client)
         except BaseException:

@@ -6,6 +6,7 @@ A raw flow has nothing between the application and the packet system: `read`, `r
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -170,6 +171,12 @@ class FlowBase:
     def _ended(self) -> bool:
         "Whether the other end was deallocated, in good order."
         return self._end.state & (State.CLOSED | State.DEAD) == State.CLOSED
+
+    def _lost(self) -> None:
+        "The IRM is gone, and its IPCPs with it."
+        if not self.direct and not self.closed:
+            with contextlib.suppress(BadDescriptor):  # closed just now
+                self._end.mark(set=State.DOWN)
 
     def _has_rest(self) -> bool:
         return isinstance(self._path, Pipeline) and self._path.has_rest

@@ -3,11 +3,12 @@
 Theory of operation. The first allocation connects to the IRMd and announces the process; that connection stays open as
 long as the process lives, and its end is how either side learns that the other is gone. Requests travel on connections
 of their own, one at a time on each, kept for the next one. To cancel a request is to close its connection. As the
-answer may be under way by then, closing waits for what the IRMd still says: a flow that came too late is deallocated.
+answer may be under way by then, closing waits for what the IRMd still says: a flow that came too late is deallocated,
+and so is one whose arrival was interrupted.
 
-When the IRMd went away, the next allocation announces the process anew to whoever listens then; flows of the old one
-keep what they have and end as their other ends do. After a fork the child is a process of its own: the flows of its
-parent raise, the parent's connections are closed in the child, and its first allocation announces it.
+When the IRMd went away its IPCPs go too: flows over layers are down, direct flows go on between their two processes.
+The next allocation announces the process anew to whoever listens then. After a fork the child is a process of its own:
+the flows of its parent raise, the parent's connections are closed in the child, and its first allocation announces it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ouro_core.model.request import Request
 from ouro_core.rpc import fds
 from ouro_core.rpc.blocking import BlockingChannel, connect
 from ouro_core.rpc.paths import irm_socket
-from ouro_core.wire.control import decode
+from ouro_core.wire.control import Frame, Kind, decode
 
 from .flow import Flow, attach, check_qos
 from .watches import Keeper
@@ -82,33 +83,30 @@ def packet_client(announced: Announced) -> PacketClient:
 
 
 class RequestChannel(BlockingChannel):
-    """A connection that loses no flow: what still arrives for a request that was given up is in `late`."""
+    """A connection that knows what the IRMd answered, also when whoever asked does not: time is up, or it was
+    interrupted.
+    """
 
     def __init__(self, path: Path) -> None:
         self.socket = connect(path)
         super().__init__(self.socket)
         self._asking = False
-        self.late: list[Allocation] = []
+        self.answer: Frame | None = None
 
     def call(self, request: Request[R], timeout: float | None = None) -> R:
-        self._asking = True
+        self.answer, self._asking = None, True
         try:
             return super().call(request, timeout)
         finally:
             self._asking = False
 
-    def alive(self) -> bool:
-        """Whether the IRMd has not closed it."""
-        try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
+    def _read(self, deadline: float | None) -> Frame:
+        self.answer = super()._read(deadline)
+        return self.answer
 
     def close(self) -> None:
         try:
-            if self._asking and not self.closed:
+            if self._asking and self.answer is None and not self.closed:
                 self._hear_out()
         except (OuroError, OSError):
             pass  # nothing came, or nothing that can be read
@@ -124,9 +122,24 @@ class RequestChannel(BlockingChannel):
             if not data:
                 return
             for frame in self._decoder.feed(data):
-                value = decode(frame.type, frame.body, self._take(frame.fds))
-                if isinstance(value, Allocation):
-                    self.late.append(value)
+                self.answer = frame
+
+    def allocated(self) -> int | None:
+        """The id of the flow in the last answer. Its descriptors are not looked at."""
+        frame = self.answer
+        if frame is None or frame.kind is not Kind.REPLY:
+            return None
+        value = decode(frame.type, frame.body, [-1] * frame.fds)
+        return value.flow_id if isinstance(value, Allocation) else None
+
+    def alive(self) -> bool:
+        """Whether the IRMd has not closed it."""
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
 
 class Process:
@@ -135,104 +148,114 @@ class Process:
     def __init__(self, path: Path) -> None:
         """Announce. IrmdError: nobody listens. NotPermitted, PacketsError: the process cannot take part."""
         self.path = path
+        self.flows: weakref.WeakSet[Flow] = weakref.WeakSet()
         self._channels: set[RequestChannel] = set()
         self._idle: deque[RequestChannel] = deque()
-        self._owed: deque[int] = deque()  # flows the IRMd believes we have
-        self.lifetime = self._connect()
+        self._owed: deque[int] = deque()  # flows that the IRMd believes we have
+        self._lifetime = self._connect()
         try:
-            self.client = packet_client(self.lifetime.call(Announce(program_name(sys.argv[0])), _GRACE))
+            self.client = packet_client(self._lifetime.call(Announce(program_name(sys.argv[0])), _GRACE))
         except BaseException:
-            self.lifetime.close()
+            self._lifetime.close()
             raise
+        self._keeper = Keeper(self._lifetime.socket, self.lost)
 
     def alive(self) -> bool:
         """Whether that IRMd still is there."""
-        return self.lifetime.alive()
+        return self._lifetime.alive()
 
-    # ---- requests
+    # ---- flows
 
-    def _connect(self) -> RequestChannel:
-        channel = RequestChannel(self.path)
-        self._channels.add(channel)
-        return channel
+    def flow(self, request: Request[Allocation], timeout: float | None) -> Flow:
+        """A flow by one of the three requests. `timeout`: seconds after which the IRMd must have answered.
 
-    def call(self, request: Request[R], timeout: float | None = None) -> R:
-        """The answer. However it ends, no flow is left that nobody knows of."""
+        However it ends, no flow is left that nobody knows of.
+        """
         self._settle()
-        return self._call(request, timeout)
-
-    def _call(self, request: Request[R], timeout: float | None = None) -> R:
-        if not self.alive():  # where it was another one may listen now, who knows nothing of us and our flows
-            raise IrmdError("the IRMd of this flow went away")
+        channel = self._take()
+        flow: Flow | None = None
         try:
-            channel = self._idle.pop()
-        except IndexError:
-            channel = self._connect()
-        try:
-            reply = channel.call(request, timeout)
+            allocation = channel.call(request, None if timeout is None else timeout + _GRACE)
+            options = Options()
+            end, path = attach(self.client, allocation, options)
+            flow = Flow(allocation, self.client, end, path, options, self._closed)
+            self.flows.add(flow)
+            self._keeper.add(end, allocation.qos.timeout / 1000)
+            self._give_back(channel)
+            return flow
         except BaseException:
-            self._give_up(channel)
+            self._give_back(channel)
+            flow_id = channel.allocated()
+            if flow is not None:
+                flow.close()
+            elif flow_id is not None:
+                self._owed.append(flow_id)
+                self._settle()
             raise
-        self._keep(channel)
-        return reply
 
-    def _keep(self, channel: RequestChannel) -> None:
-        self._idle.append(channel)
-        while len(self._idle) > _IDLE:
-            try:
-                spare = self._idle.popleft()
-            except IndexError:
-                return  # another thread took it
-            self._channels.discard(spare)
-            spare.close()
-
-    def _give_up(self, channel: RequestChannel) -> None:
-        if not channel.closed:  # the answer was an error: the connection is as good as before
-            self._keep(channel)
-            return
-        self._channels.discard(channel)
-        for allocation in channel.late:
-            fds.close_grants(allocation)
-            self._owed.append(allocation.flow_id)
-        if channel.late:
+    def _closed(self, flow: Flow) -> None:
+        self._keeper.remove(flow._end)
+        try:
+            self._dealloc(flow.flow_id)
+        except BaseException:
             self._settle()
+            raise
+
+    def _dealloc(self, flow_id: int) -> None:
+        try:
+            channel = self._take()
+        except IrmdError:
+            return  # which took its flows along
+        try:
+            channel.call(FlowDealloc(flow_id), _GRACE)
+        except (IrmdError, NotAllocated, FlowTimeout):
+            pass  # it is gone, or goes with the IRMd
+        except BaseException:
+            if channel.answer is None:
+                self._owed.append(flow_id)
+            raise
+        finally:
+            self._give_back(channel)
 
     def _settle(self) -> None:
         while self._owed:
             try:
                 flow_id = self._owed.popleft()
             except IndexError:
-                return
+                return  # another thread does it
             self._dealloc(flow_id)
 
-    # ---- flows
+    # ---- connections
 
-    def flow(self, request: Request[Allocation], timeout: float | None) -> Flow:
-        """A flow by one of the three requests. `timeout`: seconds after which the IRMd must have answered."""
-        allocation = self.call(request, None if timeout is None else timeout + _GRACE)
-        options = Options()
+    def _connect(self) -> RequestChannel:
+        channel = RequestChannel(self.path)
+        self._channels.add(channel)
+        return channel
+
+    def _take(self) -> RequestChannel:
+        if not self.alive():  # where it was another one may listen now, who knows nothing of us and our flows
+            raise IrmdError("the IRMd of this flow went away")
         try:
-            end, path = attach(self.client, allocation, options)
-        except BaseException:
-            self._dealloc(allocation.flow_id)
-            raise
-        flow = Flow(allocation, self.client, end, path, options, self._closed)
-        _flows.add(flow)
-        _keeper.add(end, allocation.qos.timeout / 1000)
-        return flow
+            return self._idle.pop()
+        except IndexError:
+            return self._connect()
 
-    def _closed(self, flow: Flow) -> None:
-        _keeper.remove(flow._end)
-        self._dealloc(flow.flow_id)
+    def _give_back(self, channel: RequestChannel) -> None:
+        if channel.closed:
+            self._channels.discard(channel)
+        elif channel not in self._idle:
+            self._idle.append(channel)
+            if len(self._idle) > _IDLE:
+                spare = self._idle.popleft()
+                self._channels.discard(spare)
+                spare.close()
 
-    def _dealloc(self, flow_id: int) -> None:
-        try:
-            self._call(FlowDealloc(flow_id), _GRACE)
-        except (IrmdError, NotAllocated, FlowTimeout):
-            pass  # it is gone, or goes with the IRMd
-        except BaseException:
-            self._owed.append(flow_id)  # interrupted: the next request sees to it
-            raise
+    # ---- end
+
+    def lost(self) -> None:
+        """The IRMd is gone, and with it the IPCPs: flows over layers are down. Direct flows go on."""
+        for flow in list(self.flows):
+            flow._lost()
 
     def close(self) -> None:
         """Drop all connections: for the IRMd that is the end of this process."""
@@ -246,9 +269,8 @@ class Process:
 
 _lock = threading.Lock()
 _process: Process | None = None
-_keeper = Keeper()
-_flows: weakref.WeakSet[Flow] = weakref.WeakSet()
-_parents: list[Process] = []
+_others: list[Process] = []
+"""Earlier ones: of a parent, or of an IRMd that went away. What they map stays, for flows may be left."""
 
 
 def current() -> Process:
@@ -256,31 +278,37 @@ def current() -> Process:
     global _process
     with _lock:
         if _process is not None and not _process.alive():
+            _process.lost()
             _process.close()
+            _others.append(_process)
             _process = None
         if _process is None:
             _process = Process(irm_socket())
         return _process
 
 
+def _all() -> list[Process]:
+    return _others if _process is None else [*_others, _process]
+
+
 def _forked() -> None:
-    global _lock, _process, _keeper, _flows
-    _lock, _keeper = threading.Lock(), Keeper()
-    flows, _flows = list(_flows), weakref.WeakSet()
-    for flow in flows:
-        flow._orphan()
+    global _lock, _process
+    _lock = threading.Lock()
+    for process in _all():
+        for flow in list(process.flows):
+            flow._orphan()
+        process.close()
     if _process is not None:
-        _parents.append(_process)  # what it maps must not be unmapped here by a finalizer
-        _process.close()
+        _others.append(_process)
         _process = None
 
 
 def _exit() -> None:
-    for flow in list(_flows):
-        if flow._once.acquire(blocking=False):
-            flow._path.close()
-    if _process is not None:
-        _process.close()
+    for process in _all():
+        for flow in list(process.flows):
+            if flow._once.acquire(blocking=False):
+                flow._path.close()
+        process.close()
 
 
 os.register_at_fork(after_in_child=_forked)

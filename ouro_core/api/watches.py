@@ -1,15 +1,21 @@
 """Keep-alives of all flows of a process, or of one loop: `frct.liveness` put on a clock (flows.md 3.8).
 
 `Watches` is a table of ends and when to look at each. It has no clock: `Keeper` drives one from a thread that exists
-only while there is something to watch, `LoopKeeper` (in `aio`) from timers of an asyncio loop.
+only while there is something to watch, `aio` from timers of its loop.
 """
 
 from __future__ import annotations
 
+import _thread
 import itertools
+import os
+import select
+import socket
 import threading
+from collections.abc import Callable
 from heapq import heappop, heappush
 from time import monotonic
+from typing import Any
 
 from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.frct.liveness import Liveness, LivenessAction
@@ -83,34 +89,57 @@ class Watches:
 
 
 class Keeper:
-    """The watches of a process: one daemon thread, none while there is nothing to watch."""
+    """The watches of a process, and the watch over its IRMd: one thread, none while no flow has a time-out.
 
-    def __init__(self) -> None:
+    `lifetime` is the connection at whose end `lost` is called.
+    """
+
+    def __init__(self, lifetime: socket.socket, lost: Callable[[], None]) -> None:
         self._watches = Watches()
-        self._changed = threading.Condition()  # its lock is re-entrant: `remove` is called by finalizers, anywhere
-        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()  # re-entrant: `remove` is called by finalizers, anywhere
+        self._irmd: list[socket.socket] = [lifetime]
+        self._lost = lost
+        self._running = False
+        self._wake = -1
 
     def add(self, end: FlowEnd, timeout: float) -> None:
         "Watch an end; a timeout of 0 asks for nothing."
         if timeout <= 0:
             return
-        with self._changed:
+        with self._lock:
             self._watches.add(end, timeout, monotonic())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ouro-keepalive", daemon=True)
-                self._thread.start()
+            if self._running:
+                os.eventfd_write(self._wake, 1)
             else:
-                self._changed.notify()
+                self._running = True
+                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                # not `threading.Thread`, whose start goes wrong when a signal's handler raises in it
+                _thread.start_new_thread(self._run, ())
 
     def remove(self, end: FlowEnd) -> None:
         "Watch it no more."
-        with self._changed:
+        with self._lock:
             self._watches.remove(end)
-            if not self._watches:
-                self._changed.notify()
+            if self._running and not self._watches:
+                os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
-        with self._changed:
-            while (due := self._watches.run(monotonic())) is not None:
-                self._changed.wait(max(due - monotonic(), 0))
-            self._thread = None
+        while True:
+            with self._lock:
+                now = monotonic()
+                due = self._watches.run(now)
+                if due is None:
+                    self._running = False
+                    os.close(self._wake)
+                    return
+            try:
+                watched: list[Any] = [self._wake, *self._irmd]
+                ready, _, _ = select.select(watched, [], [], due - now)
+            except (OSError, ValueError):  # the connection was closed: the process found out by itself
+                self._irmd = []
+                continue
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            elif ready:
+                self._irmd = []
+                self._lost()

@@ -1,8 +1,12 @@
 """Keep-alives and peers that time out: the table on a clock of the test, and the thread that drives it."""
 
 import itertools
-import threading
-from collections.abc import Callable
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
 
 from ouro_core import State
 from ouro_core.api.watches import Keeper, Watches
@@ -94,33 +98,51 @@ def test_ends_leave_by_themselves_or_when_told(client: PacketClient) -> None:
     d.close()
 
 
-def test_no_thread_without_a_flow_to_watch(client: PacketClient) -> None:
-    before = set(threading.enumerate())
+@pytest.fixture
+def irmd() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A lifetime connection and its other end."""
+    ours, theirs = socket.socketpair()
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+Lifetime = tuple[socket.socket, socket.socket]
+
+
+def test_no_thread_without_a_flow_to_watch(client: PacketClient, irmd: Lifetime) -> None:
+    before = threads()
     a, b = client.pair()
-    keeper = Keeper()
+    keeper = Keeper(irmd[0], lambda: None)
     keeper.add(a, 0)
-    assert set(threading.enumerate()) == before
+    assert threads() == before
+    for _ in range(3):
+        keeper.add(a, 60)
+        keeper.add(b, 100)
+        assert threads() == before + 1
+        keeper.remove(b)
+        keeper.remove(a)
+        until(lambda: threads() == before)
     keeper.add(a, 0.05)
-    keeper.add(b, 100)
-    (thread,) = set(threading.enumerate()) - before
-    assert thread.daemon
-    keeper.remove(b)
     b.close()
-    thread.join(20)
-    assert not thread.is_alive(), "the last flow's other end was closed"
-    c, d = client.pair()
-    keeper.add(c, 60)
-    (thread,) = set(threading.enumerate()) - before
-    keeper.remove(c)
-    thread.join(20)
-    assert not thread.is_alive()
-    for end in (a, c, d):
-        end.close()
+    until(lambda: threads() == before)
+    a.close()
 
 
-def test_the_thread_times_a_peer_out(client: PacketClient) -> None:
+def test_the_thread_times_a_peer_out(client: PacketClient, irmd: Lifetime) -> None:
     a, b = client.pair()
-    keeper = Keeper()
+    keeper = Keeper(irmd[0], lambda: None)
     keeper.add(a, 0.05)
     events = client.event_set()
     events.add(a)
@@ -128,5 +150,20 @@ def test_the_thread_times_a_peer_out(client: PacketClient) -> None:
     assert a.state & State.PEER
     assert b.sequence()[1] > 0, "keep-alives were sent"
     events.close()
+    a.close()
+    b.close()
+
+
+def test_the_thread_tells_once_that_the_irmd_went_away(client: PacketClient, irmd: Lifetime) -> None:
+    a, b = client.pair()
+    told: list[None] = []
+    keeper = Keeper(irmd[0], lambda: told.append(None))
+    keeper.add(a, 60)
+    irmd[1].close()
+    until(lambda: told != [])
+    keeper.add(b, 0.02)
+    until(lambda: bool(b.state & State.PEER))
+    assert told == [None]
+    keeper.remove(a)
     a.close()
     b.close()
