@@ -16,6 +16,7 @@ path that ends early goes through `_end`, which knows what there is to undo.
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -32,7 +33,7 @@ from ..model.errors import (
     OutOfMemory,
     UnknownName,
 )
-from ..model.flow import FlowState
+from ..model.flow import MAX_FLOWS, FlowState
 from ..model.ipcp_requests import FlowReply, IpcpFlowAlloc, IpcpFlowDealloc, IpcpFlowJoin, IpcpQuery
 from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowJoin
 from ..model.layer import IpcpState
@@ -81,6 +82,7 @@ class Allocator:
         self._starter = starter
         self._settings = settings
         self._endings: set[asyncio.Task[None]] = set()
+        self._segments = itertools.count(MAX_FLOWS)
         self.allocated = 0
         self.refused = 0
 
@@ -339,7 +341,8 @@ class Allocator:
 
     def _join(self, accepted: Flow, requested: Flow) -> None:
         """One segment for both applications: end 0 is the accepting one's."""
-        made = self._broker.create_flow(accepted.id, accepted.owner.ref, requested.owner.ref)
+        # not the id of either flow: that is free again when its own end is deallocated, the segment lives on
+        made = self._broker.create_flow(next(self._segments), accepted.owner.ref, requested.owner.ref)
         accepted.segment = requested.segment = Segment(made, 2)
         requested.side = 1
         accepted.peer, requested.peer = requested, accepted
