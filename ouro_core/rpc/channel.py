@@ -297,6 +297,7 @@ class Channel:
         self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
         _fds.close_fds(self._received)
+        self._received.clear()
         for task in self._tasks.values():
             self._cancel(task)
         unsent, self._unsent = self._unsent, deque()
