@@ -14,7 +14,7 @@ Units: `mpl` in milliseconds, time-outs in seconds. Hashes have the size of the 
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar, Protocol
 
 from attrs import frozen
@@ -26,15 +26,24 @@ from ..model.layer import LayerInfo
 from ..model.qos import RAW, QosSpec
 from .packets import End, FlowEnd, PacketClient
 
-__all__ = ["ArrivedFlow", "Ipcp", "IpcpContext", "NFlow", "NoConfig", "Publisher"]
+__all__ = ["ArrivedFlow", "Ipcp", "IpcpContext", "NFlow", "NoConfig", "Publisher", "Registrations"]
 
 
 @frozen
 class NFlow:
-    """A flow of the layer above (N+1), at this IPCP. `id` is the IRM's. `end` is None where the type does not carry."""
+    """A flow of the layer above (N+1), at this IPCP. `id` is the IRM's. `end` is None exactly where `Ipcp.carries` is
+    False; `carried` is the end for types that carry.
+    """
 
     id: int
     end: FlowEnd | None
+
+    @property
+    def carried(self) -> FlowEnd:
+        """The end. TypeError for a flow of a type that does not carry."""
+        if self.end is None:
+            raise TypeError(f"flow {self.id} has no end at this IPCP")
+        return self.end
 
 
 @frozen
@@ -63,6 +72,18 @@ class Publisher(Protocol):
         ...
 
 
+class Registrations(Protocol):
+    """What plugins registered, by kind: "directory_policies", or a kind of the plugin's own (`OURO_KINDS`)."""
+
+    def get(self, kind: str, name: str) -> Any:
+        """The one of this name. An OuroError that lists the known ones, and says what to install."""
+        ...
+
+    def registry(self, kind: str) -> Mapping[str, Any]:
+        """All of a kind, by name."""
+        ...
+
+
 @frozen
 class NoConfig:
     """Configuration of a type that needs none."""
@@ -75,8 +96,10 @@ class IpcpContext(ABC):
     """Its name, as the administrator gave it."""
     packets: PacketClient
     """Its own client of the packet system: pumps, forwarders, pairs, event sets."""
+    plugins: Registrations
+    """What there is to choose policies from."""
     rib: Publisher
-    """Its own node of the RIB."""
+    """Its own node of the RIB. `info`, `flows` and `packets` are published there by the host."""
     log: logging.Logger
     """Its logger; `log.log(PP, ...)` of `ouro_core.model.log` is protocol debugging."""
     random: random.Random
@@ -176,7 +199,9 @@ class Ipcp(ABC):
     async def flow_dealloc(self, flow: NFlow, linger: float) -> None:
         """The application closed or died. Send what it had written, keep the endpoint for `linger` seconds, free it.
 
-        Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`.
+        Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`, and for
+        both ends of a joined flow, in any order and at once. `linger` is for the endpoint on the medium: a type without
+        one ignores it. The end must be out of use on return (unbound from its mover); the host closes it.
         """
         raise self._unsupported("deallocate flows")
 

@@ -362,7 +362,9 @@ class Mover(ABC):
 
     @abstractmethod
     def stop(self) -> None:
-        """Blocks at most 1 s, ends the thread, gives up all ends unread. Idempotent."""
+        """Ends the thread, gives up all ends unread. Blocks until it is gone: 1 s at most, as a rule less than a
+        millisecond, so a loop may call it. Idempotent.
+        """
 
 
 class Pump(Mover):
@@ -455,7 +457,11 @@ class PacketClient(ABC):
     def forwarder(self, program: ForwardProgram) -> Forwarder: ...
     @abstractmethod
     def relay(self, a: End, b: End, batch: int = 32) -> Mover:
-        """A Python thread that moves batches both ways: what joins a Pipeline to a pair."""
+        """A Python thread that moves batches both ways: what joins a `Pipeline` to a pair, or two users' flows.
+
+        Keys of its events and counters: 0 for `a`, 1 for `b`; `rx` counts what was read there, `tx` what was written.
+        CLOSED or DEAD of one comes after its last packet was moved to the other.
+        """
 
     @abstractmethod
     def counters(self) -> Mapping[str, int]:

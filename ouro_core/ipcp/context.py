@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from ..contracts.ipcp import ArrivedFlow, IpcpContext
+from ..contracts.ipcp import ArrivedFlow, IpcpContext, Registrations
 from ..contracts.packets import End, FlowEnd, PacketClient
 from ..frct.pipeline import Pipeline
 from ..model.errors import IpcpStateError, NotSupported, OuroError
@@ -34,12 +34,14 @@ class Context(IpcpContext):
         self,
         start: IpcpStart,
         packets: PacketClient,
+        plugins: Registrations,
         irm: AsyncCaller,
         failed: Callable[[str], None],
         rng: random.Random,
     ) -> None:
         self.name = start.name
         self.packets = packets
+        self.plugins = plugins
         self.rib: Rib = Rib()
         self.log = logger(_COMPONENTS.get(start.type, f"ipcpd/{start.type}"))
         self.random = rng

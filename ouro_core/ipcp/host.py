@@ -15,7 +15,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from ..contracts.ipcp import Ipcp
+from ..contracts.ipcp import Ipcp, Registrations
 from ..contracts.packets import PacketClient
 from ..model.config import parse_config
 from ..model.errors import InvalidArgument, IpcpError, IpcpStateError, NotSupported, OuroError
@@ -70,13 +70,14 @@ class IpcpHost:
         cls: type[Ipcp],
         start: IpcpStart,
         packets: PacketClient,
+        plugins: Registrations,
         irm: AsyncCaller,
         ended: Callable[[str], None],
         rng: random.Random | None = None,
     ) -> None:
         self.state = IpcpState.INIT
         self.layer: LayerInfo | None = None
-        self.context = Context(start, packets, irm, self._failed, rng or random.Random())
+        self.context = Context(start, packets, plugins, irm, self._failed, rng or random.Random())
         self._cls = cls
         self._name = start.name
         self._packets = packets

@@ -81,7 +81,7 @@ class LoopLauncher(Launcher):
             handle.ended(reason)
 
         rng = random.Random(self._rng.getrandbits(64))
-        handle.host = IpcpHost(cls, start, packets, NearCaller(irm.call), ended, rng)
+        handle.host = IpcpHost(cls, start, packets, self._plugins, NearCaller(irm.call), ended, rng)
         self._handles.add(handle)
         return handle
 

@@ -87,7 +87,7 @@ class _Process:
         start = IpcpStart(spawn.id, spawn.type, spawn.name, spawn.system, spawn.grant)
         try:
             packets = system.client(spawn.grant.data, spawn.grant.fds)
-            return IpcpHost(cls, start, packets, channel, self._ended.set_result)
+            return IpcpHost(cls, start, packets, self._plugins, channel, self._ended.set_result)
         except OuroError:
             raise
         except (Exception, SystemExit) as e:

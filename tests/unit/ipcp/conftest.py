@@ -18,6 +18,7 @@ from ouro_core.model.layer import IpcpState, LayerInfo
 from ouro_core.model.names import HashAlgorithm, hash_name
 from ouro_core.model.qos import RAW
 from ouro_core.model.request import Request
+from ouro_core.plugins import PluginHost
 from ouro_core.rpc.near import NearCaller
 
 GEOMETRY = Geometry((SizeClass(256, 512), SizeClass(2048, 256)))
@@ -159,7 +160,7 @@ async def make(irm: SmallIrm) -> AsyncIterator[Any]:
         irm.admit(CLIENT, client_uid)
         irm.admit(SERVER, server_uid)
         packets = irm.system.client(irm.start.grant.data, ())
-        host = IpcpHost(cls, irm.start, packets, NearCaller(irm.call), irm.ended.put_nowait)
+        host = IpcpHost(cls, irm.start, packets, PluginHost(), NearCaller(irm.call), irm.ended.put_nowait)
         made.append(host)
         return Setup(irm, host)
 

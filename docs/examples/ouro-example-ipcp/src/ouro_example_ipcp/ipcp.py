@@ -43,11 +43,9 @@ class Passage:
     """A requester's flow, an acceptor's, and the relay between them."""
 
     def __init__(self, ctx: IpcpContext, requester: NFlow, acceptor: NFlow) -> None:
-        assert requester.end is not None
-        assert acceptor.end is not None  # this type carries packets: its flows have ends
         self._ctx = ctx
         self._ids = (requester.id, acceptor.id)
-        self._relay = ctx.packets.relay(requester.end, acceptor.end)
+        self._relay = ctx.packets.relay(requester.carried, acceptor.carried)
         self._running = True
         self._drained = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._relay.fileno(), self._news)
