@@ -199,7 +199,8 @@ class Ipcp(ABC):
     async def flow_dealloc(self, flow: NFlow, linger: float) -> None:
         """The application closed or died. Send what it had written, keep the endpoint for `linger` seconds, free it.
 
-        Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`, and for
+        Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`,
+        and for
         both ends of a joined flow, in any order and at once. `linger` is for the endpoint on the medium: a type without
         one ignores it. The end must be out of use on return (unbound from its mover); the host closes it.
         """
