@@ -1,6 +1,7 @@
 """The commands `ouro`, `irm` and `irmd`. Each imports what it needs and nothing else, so that they start at once."""
 
 import os
+import signal
 import sys
 
 __all__ = ["irm", "irmd", "main"]
@@ -16,6 +17,8 @@ def main() -> None:
 
 def irm() -> None:
     """The command `irm`, as the prototype has it (spec: irmd.md 11)."""
+    for number in (signal.SIGINT, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)  # ends without a word, as programs do
     _debug()
     from .irm import run
 

@@ -41,7 +41,10 @@ def test_values_are_corrected(line: str, attribute: str, value: object, remark: 
     assert s.remarks == (remark,)
 
 
-@pytest.mark.parametrize(("line", "count"), [("-d 2s -i 10", 200), ("-d 2s -i 0 -c 5", 20_000), ("-d 0 -c 5", 5)])
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [("-d 2s -i 10", 200), ("-d 2s -i 0 -c 5", 20_000), ("-d 0 -c 5", 5), ("-c 9999999999", 2147483647)],
+)
 def test_a_duration_sets_the_count(line: str, count: int) -> None:
     assert client(line).count == count
 

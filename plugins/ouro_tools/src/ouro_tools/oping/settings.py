@@ -96,6 +96,7 @@ def parse(words: Sequence[str]) -> Settings:
 def _count(given: dict[str, str], interval: int) -> int:
     """How many packets: as many as there is time for, when a duration is given."""
     time = duration(given.get("duration", "0"))
+    count = number(given.get("count", str(_MAX_COUNT)), "count")
     if time:
-        return time // interval if interval else time * 10
-    return number(given.get("count", str(_MAX_COUNT)), "count")
+        count = time // interval if interval else time * 10
+    return min(count, _MAX_COUNT)  # what an id can count
