@@ -408,7 +408,7 @@ class PumpContract(Kit):
         packets = [b"%d" % n for n in range(600)]
         for packet in packets:
             app.write(packet)
-        wire.pump.unbind(64, drain=10.0)
+        wire.pump.unbind(64, drain=600.0)
         assert [wire.receive()[18:] for _ in packets] == packets
         assert await_event(wire.pump, "UNBOUND").value == 0
 
@@ -431,10 +431,13 @@ class PumpContract(Kit):
 
     def test_close_is_told_after_what_was_written(self, wire: Wire) -> None:
         app, _ = wire.bound(64, _DIX_ROUTE)
-        for n in range(100):
-            app.write(b"%d" % n)
+        packets = [b"%d" % n for n in range(1000)]
+        for packet in packets:
+            app.write(packet)
+        eventually(lambda: wire.pump.counters()["tx_again"] > 0, "the far socket is full")
         app.close()
-        assert [wire.receive()[18:] for _ in range(100)] == [b"%d" % n for n in range(100)]
+        assert not select.select([wire.pump.fileno()], [], [], 0.05)[0], "told too early"
+        assert [wire.receive()[18:] for _ in packets] == packets
         assert await_event(wire.pump, "CLOSED").key == 64
         wire.send(_dix_frame(64, b"late"))
         wire.pump.unbind(64)
@@ -492,7 +495,7 @@ class PumpContract(Kit):
         other.write(b"so does this")
         assert wire.receive()[18:] == b"so does this"
         assert wire.pump.counters()["ring_full"] > 0
-        assert wire.pump.counters()["stalls"] >= 1
+        assert 1 <= wire.pump.counters()["stalls"] <= 3, "one wait, then drops until the ring is half empty"
         got = drain(stuck)
         assert got == [b"%d" % n for n in range(len(got))]
         assert 1000 <= len(got) <= 1024

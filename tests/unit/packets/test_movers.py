@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from ouro_core.builtin.movers import address, fields
 from ouro_core.contracts.packets import State
 from ouro_core.contracts.programs import Field, ForwardProgram, Group, PumpProgram
 from ouro_core.model.errors import CryptError, InvalidArgument, PacketsError, WouldBlock
-from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, Bench, eventually
+from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, Bench, eventually, fill
 from ouro_core.testing.packets.forwarder import Node, pci
 from ouro_core.testing.packets.programs import dix, dix_route, dt
 from ouro_core.testing.packets.pump import MAC, PEER, Wire, await_event
@@ -59,6 +60,29 @@ def test_a_forwarder_gives_up_an_end_that_its_own_client_closed(bench: Bench) ->
     node.forwarder.set_routes(0, {9: Group((gone, right_port))})
     left.write(pci(9, 1))
     assert right.read() == pci(9, 1, ttl=59)
+    node.forwarder.stop()
+
+
+def test_a_component_says_its_cube_in_the_pci(bench: Bench) -> None:
+    node = Node(bench, dt(1))
+    right, port = node.network()
+    node.route(9, port, cube=2)
+    node.component(0).write(pci(9, 1, cube=2))
+    assert right.read() == pci(9, 1, cube=2)
+    node.forwarder.stop()
+
+
+def test_a_forwarder_that_is_held_back_does_not_spin(bench: Bench) -> None:
+    node = Node(bench, dt(1))
+    left, _ = node.network()
+    right, port = node.network()
+    node.route(9, port)
+    fill(left, pci(9, 1))
+    eventually(lambda: right.queued()[0] == 1024)
+    fill(left, pci(9, 1))
+    before = node.forwarder.counters()["sleeps"]
+    time.sleep(0.2)
+    assert 0 < node.forwarder.counters()["sleeps"] - before < 200
     node.forwarder.stop()
 
 
