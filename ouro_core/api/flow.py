@@ -22,6 +22,7 @@ from ouro_core.model.qos import QosSpec
 from ouro_core.rpc.fds import close_fds
 
 from .flowset import FlowSet
+from .signals import undisturbed
 
 __all__ = ["Access", "Flow", "FlowBase", "attach", "check_qos"]
 
@@ -299,8 +300,11 @@ class Flow(FlowBase):
         """Deallocate the flow. What was written is still delivered. Idempotent; a lost IRMd is no error, for it took
         its flows along.
         """
-        if self._once.acquire(blocking=False):
-            self._close()
+        if self.closed:
+            return
+        with undisturbed():
+            if self._once.acquire(blocking=False):
+                self._close()
 
     def _close(self) -> None:
         if self._own is not None:
@@ -329,11 +333,14 @@ class Flow(FlowBase):
             yield packet
 
     def __del__(self) -> None:
-        if self._once.acquire(blocking=False):
-            try:
-                warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
-            finally:
-                self._close()
+        if self.closed:
+            return
+        with undisturbed():
+            if self._once.acquire(blocking=False):
+                try:
+                    warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
+                finally:
+                    self._close()
 
     def _orphan(self) -> None:
         "The process was forked and this is the child: the flow is its parent's."

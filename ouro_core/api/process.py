@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import select
 import socket
 import sys
 import threading
 import weakref
 from collections import deque
 from pathlib import Path
+from time import monotonic
 from typing import Final, TypeVar
 
 from ouro_core.contracts.packets import Options, PacketClient
@@ -42,6 +44,7 @@ from ouro_core.rpc.paths import irm_socket
 from ouro_core.wire.control import Frame, Kind, decode
 
 from .flow import Flow, attach, check_qos
+from .signals import interruptible, undisturbed
 from .watches import Keeper
 
 __all__ = ["Process", "current", "flow_accept", "flow_alloc", "flow_join", "packet_client", "program_name"]
@@ -101,6 +104,9 @@ class RequestChannel(BlockingChannel):
             self._asking = False
 
     def _read(self, deadline: float | None) -> Frame:
+        with interruptible():
+            if not select.select([self.socket], [], [], None if deadline is None else deadline - monotonic())[0]:
+                raise TimeoutError
         self.answer = super()._read(deadline)
         return self.answer
 
@@ -171,59 +177,60 @@ class Process:
 
         However it ends, no flow is left that nobody knows of.
         """
-        self._settle()
-        channel = self._take()
         flow: Flow | None = None
         try:
-            allocation = channel.call(request, None if timeout is None else timeout + _GRACE)
-            options = Options()
-            end, path = attach(self.client, allocation, options)
-            flow = Flow(allocation, self.client, end, path, options, self._closed)
-            self.flows.add(flow)
-            self._keeper.add(end, allocation.qos.timeout / 1000)
-            self._give_back(channel)
+            with undisturbed():
+                flow = self._flow(request, None if timeout is None else timeout + _GRACE)
             return flow
         except BaseException:
-            self._give_back(channel)
-            flow_id = channel.allocated()
             if flow is not None:
                 flow.close()
-            elif flow_id is not None:
-                self._owed.append(flow_id)
-                self._settle()
             raise
 
-    def _closed(self, flow: Flow) -> None:
-        self._keeper.remove(flow._end)
+    def _flow(self, request: Request[Allocation], timeout: float | None) -> Flow:
+        self._settle()
+        channel = self._take()
         try:
-            self._dealloc(flow.flow_id)
+            allocation = channel.call(request, timeout)
+            options = Options()
+            end, path = attach(self.client, allocation, options)
         except BaseException:
-            self._settle()
-            raise
-
-    def _dealloc(self, flow_id: int) -> None:
-        try:
-            channel = self._take()
-        except IrmdError:
-            return  # which took its flows along
-        try:
-            channel.call(FlowDealloc(flow_id), _GRACE)
-        except (IrmdError, NotAllocated, FlowTimeout):
-            pass  # it is gone, or goes with the IRMd
-        except BaseException:
-            if channel.answer is None:
+            flow_id = channel.allocated()
+            if flow_id is not None:
                 self._owed.append(flow_id)
             raise
         finally:
             self._give_back(channel)
+            self._settle()
+        flow = Flow(allocation, self.client, end, path, options, self._closed)
+        self.flows.add(flow)
+        self._keeper.add(end, allocation.qos.timeout / 1000)
+        return flow
+
+    def _closed(self, flow: Flow) -> None:
+        self._keeper.remove(flow._end)
+        self._owed.append(flow.flow_id)
+        self._settle()
 
     def _settle(self) -> None:
+        """Give the IRMd back what it believes we have."""
         while self._owed:
             try:
                 flow_id = self._owed.popleft()
             except IndexError:
                 return  # another thread does it
-            self._dealloc(flow_id)
+            try:
+                channel = self._take()
+            except IrmdError:
+                return  # it took its flows along
+            try:
+                channel.call(FlowDealloc(flow_id), _GRACE)
+            except (IrmdError, NotAllocated, FlowTimeout):
+                pass  # it is gone, or goes with the IRMd
+            finally:
+                if channel.answer is None:
+                    self._owed.append(flow_id)  # interrupted: the next request sees to it
+                self._give_back(channel)
 
     # ---- connections
 

@@ -21,6 +21,8 @@ from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.frct.liveness import Liveness, LivenessAction
 from ouro_core.model.errors import OuroError
 
+from .signals import block_signals
+
 __all__ = ["Keeper", "Watches"]
 
 
@@ -124,6 +126,7 @@ class Keeper:
                 os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
+        block_signals()
         while True:
             with self._lock:
                 now = monotonic()

@@ -1,0 +1,58 @@
+"""Signals and what must not be left half done.
+
+Theory of operation. A handler of Python's may raise between any two steps of the main thread: KeyboardInterrupt does,
+and whatever programs raise to limit times. A flow whose answer was read and not yet noted down would be lost. So
+requests run `undisturbed`: signals are blocked in the main thread, but for the one step that can take long and loses
+nothing, waiting for an answer, which is `interruptible`. What was put off happens when it is over. Other threads never
+run handlers; those of ours block signals, so that none reaches the process through them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["block_signals", "interruptible", "undisturbed"]
+
+_FAULTS: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_PUT_OFF: Final = {number for number in signal.Signals if number < signal.SIGRTMIN} - _FAULTS
+
+_mask: set[int | signal.Signals] | None = None
+"""What the main thread blocks otherwise; None: it is not undisturbed."""
+
+
+def block_signals() -> None:
+    """For good, in this thread."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PUT_OFF)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No handler runs inside. May be nested."""
+    global _mask
+    if _mask is not None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    mask = _mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PUT_OFF)  # runs handlers of signals that came before
+        yield
+    finally:
+        _mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # runs handlers of those that came since
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Handlers run inside, within `undisturbed`."""
+    if _mask is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+        yield
+    finally:
+        block_signals()
