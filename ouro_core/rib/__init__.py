@@ -75,22 +75,16 @@ class Rib:
         parts = whole.split("/") if whole else []
         node: Any = {}
         for key, source in sorted(self._sources.items(), key=lambda item: item[0]):  # what is above comes first
-            if _below(key, whole) or _below(whole, key):
-                node = _graft(node, key.split("/") if key else [], to_plain(source() if callable(source) else source))
+            wanted = _below(key, whole) or _below(whole, key)  # of the others only the names matter
+            value = to_plain(source() if callable(source) else source) if wanted else {}
+            node = _graft(node, key.split("/") if key else [], value)
         for depth, part in enumerate(parts):
             if not isinstance(node, dict) or part not in node:
-                raise self._nothing_at(whole, parts[:depth], node)
+                where = f'in "{"/".join(parts[:depth])}"' if depth else "in its root"
+                known = ", ".join(sorted(node)) if isinstance(node, dict) else ""
+                raise NotFound(f'the RIB has no "{whole}"; {where} there is: {known or "nothing"}')
             node = node[part]
         return node
-
-    def _nothing_at(self, path: str, parent: list[str], node: Any) -> NotFound:
-        """Other sources in the parent were not looked at, but they are there."""
-        known = set(node if isinstance(node, dict) else ())
-        for parts in (key.split("/") for key in self._sources):
-            if len(parts) > len(parent) and parts[: len(parent)] == parent:
-                known.add(parts[len(parent)])
-        where = f'in "{"/".join(parent)}"' if parent else "in its root"
-        return NotFound(f'the RIB has no "{path}"; {where} there is: {", ".join(sorted(known)) or "nothing"}')
 
     def json(self, path: str = "") -> str:
         """`read` as JSON text."""
