@@ -179,7 +179,7 @@ class HeapEnd(FlowEnd):
             if not isinstance(got, Condition):
                 return got
             if not side.options.write_blocking:
-                self._want_space(got)
+                side.want_space(block=got is not side.writable)
                 what = f"no block for {n} bytes is free" if got is not side.writable else f"its {RING} slots are full"
                 raise WouldBlock(f"flow {self.flow_id} takes no packet now: {what}")
             side.writers += 1
@@ -187,12 +187,6 @@ class HeapEnd(FlowEnd):
                 self._sleep(got, deadline)
             finally:
                 side.writers -= 1
-
-    def _want_space(self, missing: Condition) -> None:
-        if missing is self._side.writable:
-            self._side.wants_space = True
-        else:
-            self._side.flow.pool.hungry.add(self._side)
 
     def write(self, data: Buffer) -> None:
         with self._guard:
@@ -213,7 +207,7 @@ class HeapEnd(FlowEnd):
                 except TooLong:
                     break  # the next call raises it
                 if isinstance(got, Condition):
-                    self._want_space(got)
+                    self._side.want_space(block=got is not self._side.writable)
                     break
                 blocks.append(got)
             for block, data in zip(blocks, packets, strict=False):

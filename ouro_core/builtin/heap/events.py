@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from ouro_core.contracts.packets import Event, EventSet, FlowEnd
+from ouro_core.contracts.packets import Event, EventSet, FlowEnd, State
 from ouro_core.model.errors import BadDescriptor, FlowTimeout, PacketsError
 
 from .end import HeapEnd
@@ -38,6 +38,7 @@ class HeapEventSet(EventSet):
             self._open()
             side = end.watchable(self._seat)
             side.set = self
+            side.reported = State.UP  # what is different from that is news to this set
             self._ends[side] = end
             self.poke(side)
 

@@ -144,6 +144,7 @@ class Side:
         """After a change of state: sleepers look at it again."""
         self.readable.notify_all()
         self.writable.notify_all()
+        self.flow.pool.freed.notify_all()
         self.poke()
 
     def leave(self, how: State) -> None:
@@ -161,7 +162,7 @@ class Side:
         self.flow.changed()
 
     def may_have_event(self) -> bool:
-        return self.has_packet() or self.state != self.reported or self.space
+        return self.has_packet() or bool((self.state ^ self.reported) & ~State.READ_ONLY) or self.space
 
     def events(self) -> Event:
         """PACKET as long as there is one; the others once for each change since they were last reported."""

@@ -211,6 +211,18 @@ class EndContract(Kit):
         assert drain(b) == [b"last"]
         assert not small.used()
 
+    @pytest.mark.parametrize("ending", [_mark_down, _close_other])
+    def test_a_writer_that_waits_for_a_block_learns_of_the_end(self, small: Bench, ending: Callable[..., None]) -> None:
+        a, b = small.joined()
+        hog, silent = small.flow(small.clients[0], small.clients[1])
+        fill(hog)
+        b.set_options(BLOCKING)
+        writer = Background(lambda: b.write(b"never")).settle()
+        ending(a, b)
+        with pytest.raises(FlowDown):
+            writer.result()
+        assert drain(silent)
+
     def test_a_class_without_blocks_is_absent(self) -> None:
         bench = Bench(self.system, Geometry((SizeClass(512, 64), SizeClass(4096, 0))), uid=self.user_uid)
         a, b = bench.joined()

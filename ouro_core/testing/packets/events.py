@@ -99,8 +99,10 @@ class EventSetContract(Kit):
 
     def test_an_end_that_is_down_already(self, events: EventSet, ends: Ends) -> None:
         ends[0].mark(State.DOWN)
-        events.add(ends[1])
-        assert events.wait(10.0) == [(ends[1], Event.DOWN)]
+        for _ in range(2):
+            events.add(ends[1])
+            assert events.wait(10.0) == [(ends[1], Event.DOWN)]
+            events.remove(ends[1])
 
     def test_space_comes_when_a_full_ring_is_half_empty(self, events: EventSet, ends: Ends) -> None:
         a, b = ends
