@@ -11,7 +11,7 @@ from typing import Final
 
 from .cases import Case
 from .figures import Figure, at_most_ours
-from .proc import activity
+from .proc import activity, since
 from .sides import Ours, Program, Side, Unable, terminate
 
 __all__ = ["cases"]
@@ -43,7 +43,7 @@ def idle(side: Side, seconds: float) -> list[float | None]:
         time.sleep(_SETTLE)
         before = {who: activity(pid) for who, pid in pids.items()}
         time.sleep(seconds)
-        done = {who: activity(pid).since(before[who]) for who, pid in pids.items()}
+        done = {who: since(before[who], activity(pid)) for who, pid in pids.items()}
     wakes = [done[who].switches / seconds if who in done else None for who in _WHO]
     return wakes + [done[who].cpu * 1000 / seconds if who in done else None for who in _WHO]
 

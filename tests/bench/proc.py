@@ -1,42 +1,52 @@
 """What the kernel says about a process: how often it was woken, how long it ran (proc(5))."""
 
+import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from attrs import frozen
 
-__all__ = ["Activity", "activity", "switches", "ticks"]
+__all__ = ["Activity", "activity", "since", "switches", "ticks"]
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @frozen
 class Activity:
-    """Sums over all threads of a process since each began."""
+    """Of a thread since it began, or of a process in a time."""
 
     switches: int
-    """Context switches, voluntary or not: a thread that runs again after one was woken or given its turn."""
+    """Context switches, voluntary or not: whoever runs again after one was woken or given its turn."""
     cpu: float
     """Seconds of processor time."""
 
-    def since(self, before: "Activity") -> "Activity":
-        """What happened after `before`."""
-        return Activity(self.switches - before.switches, self.cpu - before.cpu)
+
+def activity(pid: int) -> dict[int, Activity]:
+    """The threads of a process, by their ids. OSError when it is gone."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            found[int(task.name)] = Activity(switches((task / "status").read_text()), _cpu(task))
+    return found
 
 
-def activity(pid: int) -> Activity:
-    """Of a process. OSError when it is gone.
-
-    The time is in nanoseconds where the kernel counts so (`schedstat`), else in its ticks, usually of 10 ms.
-    """
-    root = Path(f"/proc/{pid}")
-    tasks = list((root / "task").iterdir())
-    count = sum(switches((task / "status").read_text()) for task in tasks)
+def _cpu(task: Path) -> float:
+    """In nanoseconds where the kernel counts so, else in its ticks, usually of 10 ms."""
     try:
-        cpu = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        return int((task / "schedstat").read_text().split()[0]) / 1e9
     except FileNotFoundError:
-        cpu = ticks((root / "stat").read_text()) / _TICKS
-    return Activity(count, cpu)
+        return ticks((task / "stat").read_text()) / _TICKS
+
+
+def since(before: Mapping[int, Activity], after: Mapping[int, Activity]) -> Activity:
+    """What the process did in between. Threads that ended meanwhile are not counted."""
+    nothing = Activity(0, 0.0)
+    return Activity(
+        sum(now.switches - before.get(thread, nothing).switches for thread, now in after.items()),
+        sum(now.cpu - before.get(thread, nothing).cpu for thread, now in after.items()),
+    )
 
 
 def switches(status: str) -> int:

@@ -24,7 +24,7 @@ Program = subprocess.Popen[str]
 
 LAYER: Final = "lo"
 PROGRAMS: Final = Path(__file__).with_name("programs")
-TIMEOUT: Final = 30.0
+TIMEOUT: Final = 15.0
 """Longest time, in seconds, for anything to happen."""
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.bench.proc import Activity, activity, switches, ticks
+from tests.bench.proc import Activity, activity, since, switches, ticks
 
 
 def test_both_kinds_of_switches_count() -> None:
@@ -15,8 +15,10 @@ def test_ticks_with_a_name_that_looks_like_fields() -> None:
     assert ticks(f"42 (a) 1 2) {fields}") == 77
 
 
-def test_activity_is_a_difference() -> None:
-    assert Activity(10, 2.5).since(Activity(4, 0.5)) == Activity(6, 2.0)
+def test_threads_that_come_and_go() -> None:
+    before = {1: Activity(4, 0.5), 2: Activity(100, 9.0)}
+    after = {1: Activity(10, 2.5), 3: Activity(1, 0.25)}
+    assert since(before, after) == Activity(7, 2.25)
 
 
 def test_activity_of_a_process_that_wakes_and_works() -> None:
@@ -40,7 +42,7 @@ def test_activity_of_a_process_that_wakes_and_works() -> None:
         program.stdin.write(b"\n")
         program.stdin.flush()
         program.stdout.readline()
-        done = activity(program.pid).since(before)
+        done = since(before, activity(program.pid))
         program.stdin.close()
     assert done.switches >= 20
     assert done.cpu >= 0.04
