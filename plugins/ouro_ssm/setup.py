@@ -11,7 +11,7 @@ kernel = Extension(
     "ouro_ssm._kernel",
     [str(SOURCES / "_kernel.pyx")],
     depends=sorted(str(path) for path in SOURCES.glob("_*.pxi")),
-    extra_compile_args=["-O3", "-fno-strict-aliasing", "-Wno-unused-function"],
+    extra_compile_args=["-O3", "-g0", "-fno-strict-aliasing", "-Wno-unused-function"],
 )
 
 setup(

@@ -313,3 +313,63 @@ def test_events_in_a_forked_child_are_refused(host: Any) -> None:
     assert os.read(reader, 1) == b"\5"
     os.close(reader)
     os.close(writer)
+
+
+def test_space_in_the_pool(small: Any) -> None:
+    a, b = small.joined()
+    events = small._clients[0].event_set()
+    events.add(a)
+    a.set_options(NON_BLOCKING)
+    for _ in range(48):
+        a.write(bytes(2000))
+    with pytest.raises(WouldBlock, match="block"):
+        a.write(bytes(2000))
+    assert events.poll() == []
+    assert events.poll() == []
+    b.read()
+    assert events.wait(30.0) == [(a, Event.SPACE)]
+    a.write(bytes(2000))
+    with pytest.raises(WouldBlock):
+        a.write(bytes(2000))
+    drain(b)
+    assert events.wait(30.0) == [(a, Event.SPACE)]
+
+
+def test_threads_attach_at_once_and_get_their_events(host: Any) -> None:
+    """The event set of a domain is mapped once, whoever comes first."""
+    for _ in range(20):
+        client, other = host.client(), host.client(uid=1000)
+        flows = [host.create(client.ref, other.ref) for _ in range(4)]
+        ends: list[FlowEnd] = []
+        start = threading.Barrier(4)
+
+        def attach(flow: Any, client: Any = client, ends: Any = ends, start: Any = start) -> None:
+            granted = host.sent(flow.grant(0))
+            start.wait(30)
+            ends.append(client.attach(*granted))
+
+        threads = [threading.Thread(target=attach, args=[flow]) for flow in flows]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        events = client.event_set()
+        for end in ends:
+            events.add(end)
+        assert events.poll() == []
+        for flow in flows:
+            other.attach(*host.sent(flow.grant(1))).write(b"x")
+        assert len([end for end, what in events.wait(30.0) if what & Event.PACKET]) >= 1
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300])
+def test_very_long_timeouts(host: Any, timeout: float) -> None:
+    a, b = host.joined()
+    b.set_options(Options(read_timeout=timeout))
+    events = host._clients[0].event_set()
+    events.add(a)
+    timer = threading.Timer(0.02, lambda: (a.write(b"x"), b.write(b"y")))
+    timer.start()
+    assert b.read() == b"x"
+    assert events.wait(timeout) == [(a, Event.PACKET)]
+    timer.join()

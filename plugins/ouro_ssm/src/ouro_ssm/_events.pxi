@@ -211,7 +211,7 @@ cdef class EventSet:
         core.event_set = self
         core.member = end
         core.reported = 0
-        core.want_space = False
+        core.wanted = DONE
         core.own_object.table[core.own_bit] = core
         self.members.add(core)
         self.pending[core] = None
@@ -230,7 +230,7 @@ cdef class EventSet:
         core.own_object.table.pop(core.own_bit, None)
         core.event_set = None
         core.member = None
-        core.want_space = False
+        core.wanted = DONE
         if core.token >= 0:
             if not core.readers:
                 ou_exchange(&core.rx.notify, NOBODY)
@@ -344,28 +344,27 @@ cdef class EventSet:
         return hit or len(self.pending) > 0
 
     def wait(self, timeout=None):
-        cdef int64_t now, end = 0
+        cdef int64_t now, limit = in_ns(timeout), end = 0
         self._check()
+        if limit >= 0:
+            end = ou_now() + limit
         while True:
             found = self.collect({})
             if found:
                 return self.answer(found)
             now = ou_now()
-            if timeout is not None:
-                if not end:
-                    end = now + <int64_t> (timeout * 1e9)
-                if now >= end:
-                    raise FlowTimeout(f"no event within {timeout} s")
-            if self._spin(end, 100000):
-                continue
-            self._sleep(end - ou_now() if end else -1, end != 0)
+            if end and now >= end:
+                raise FlowTimeout(f"no event within {timeout} s")
+            if not self._spin(end, 100000):
+                self._sleep(end)
             self._check()
 
-    cdef _sleep(self, int64_t timeout, bint limited):
+    cdef _sleep(self, int64_t end):
         cdef Events events
         cdef int rc = 0
         cdef uint32_t *word
-        if limited and timeout <= 0:
+        cdef int64_t timeout = end - ou_now() if end else -1
+        if end and timeout <= 0:
             return
         if len(self.loop.own) != 1:
             self._sleep_many(timeout)
@@ -441,11 +440,22 @@ cdef uint32_t look(EndCore e):
         events |= 16
     if changed & state & PEER:
         events |= 32
-    if e.want_space:
-        if e.head - ou_load_acquire(&e.tx.tail) > HALF:
-            ou_exchange(&e.tx.wwait, NOTIFY_LOOP)
-            ou_fence_after_rmw()
-        if e.head - ou_load_acquire(&e.tx.tail) <= HALF:
-            e.want_space = False
-            events |= 64
+    if e.wanted and room_again(e):
+        e.wanted = DONE
+        events |= 64
     return events
+
+
+cdef bint room_again(EndCore e):
+    """Whether a write that found no room may be tried again; else the reader has been asked to tell."""
+    if has_room(e):
+        return True
+    ou_exchange(&e.tx.wwait, NOTIFY_LOOP)
+    ou_fence_after_rmw()
+    return has_room(e)
+
+
+cdef bint has_room(EndCore e):
+    """Half of the ring and, if that was missing, a block. When others have all blocks nobody will tell us: try again."""
+    cdef uint32_t queued = e.head - ou_load_acquire(&e.tx.tail)
+    return queued <= HALF and (e.wanted == NO_SLOT or queued == 0 or block_free(e.pool, e.wanted_length, e.receiver))

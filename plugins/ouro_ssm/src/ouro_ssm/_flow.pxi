@@ -4,7 +4,8 @@ cdef list STATES = [State(i) for i in range(32)]
 
 
 cdef int64_t in_ns(seconds) except? -2:
-    return -1 if seconds is None else max(<int64_t> (seconds * 1e9), 0)
+    """-1: for ever. More than thirty years are for ever, too."""
+    return -1 if seconds is None or seconds > 1e9 else <int64_t> (max(seconds, 0) * 1e9)
 
 
 cdef class _Span:
@@ -326,15 +327,10 @@ cdef class FlowEnd:
                 raise FlowDown(f"flow {e.flow_id} is down: {STATES[state_of(e)]!r}; deallocate it")
             raise NotAllocated(f"flow {e.flow_id}: the other end does not read")
         if e.event_set is not None:
-            self._want_space()
+            e.wanted, e.wanted_length = met, length
+            e.event_set.pending[e] = None  # there may be room by now
+            e.event_set.poke()
         raise WouldBlock(f"flow {e.flow_id}: {'the ring is full' if met == NO_SLOT else 'no block is free'}")
-
-    cdef _want_space(self):
-        """The event SPACE is wanted; the ring may have become half empty meanwhile."""
-        cdef EndCore e = self.core
-        e.want_space = True
-        e.event_set.pending[e] = None
-        e.event_set.poke()
 
     cdef bint _put(self, const char *data, size_t length) except False:
         """One packet into the ring, not published; waits as the options say."""

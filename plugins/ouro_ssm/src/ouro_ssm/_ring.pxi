@@ -75,7 +75,8 @@ cdef class EndCore:
     cdef int64_t read_timeout, write_timeout, longest_spin
     cdef Spin read_spin, write_spin
     cdef int readers, writers        # threads that wait
-    cdef bint want_space             # a write found no room while we were in an event set
+    cdef int wanted                  # NO_SLOT or NO_BLOCK: what a write missed while we were in an event set
+    cdef size_t wanted_length
     # events
     cdef EventShm *own_events
     cdef EventShm *peer_events

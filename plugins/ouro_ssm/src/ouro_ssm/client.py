@@ -1,6 +1,7 @@
 """The client: in every process that reads or writes packets. Maps what grants name, once each, and hands out ends."""
 
 import os
+import threading
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -58,6 +59,7 @@ class SsmClient(packets.PacketClient):
         self._pools: dict[Inode, _kernel.Pool] = {}
         self._own_sets: dict[Inode, _kernel.Events] = {}
         self._other_sets: WeakValueDictionary[Inode, _kernel.Events] = WeakValueDictionary()
+        self._mapping = threading.Lock()  # a segment is mapped once, also when two threads attach
         self._loop = _kernel.Loop()
         self._ends: WeakSet[FlowEnd] = WeakSet()
         self._event_sets: WeakSet[packets.EventSet] = WeakSet()
@@ -77,9 +79,10 @@ class SsmClient(packets.PacketClient):
             grant = GrantData.decode(data, FLOW, len(fds))
             if grant.client != self.ref.id:
                 raise PacketsError(f"the grant is for client {grant.client}, this is client {self.ref.id}")
-            pool = self._map_pool(granted, grant)
-            own = self._map_own_set(granted, grant)
-            other = self._map_other_set(granted, grant)
+            with self._mapping:
+                pool = self._map_pool(granted, grant)
+                own = self._map_own_set(granted, grant)
+                other = self._map_other_set(granted, grant)
             end = _kernel.attach_end(
                 self, granted[grant.places[0]], grant.owner, grant.flow, grant.side, pool, grant.tag,
                 own, grant.own_bit, other, grant.other_bit, options,
@@ -125,7 +128,7 @@ class SsmClient(packets.PacketClient):
         return counts
 
     def close(self) -> None:
-        if self._closed:
+        if self._closed or _kernel.generation() != self._generation:
             return
         self._closed = True
         for mover in list(self._movers):
@@ -135,6 +138,8 @@ class SsmClient(packets.PacketClient):
         for end in list(self._ends):
             end.close()
         self._pools.clear()
+        self._own_sets.clear()
+        self._loop = _kernel.Loop()
 
     def _started(self, mover: _M) -> _M:
         self._movers.add(mover)
