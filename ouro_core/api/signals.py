@@ -17,8 +17,11 @@ from typing import Final
 
 __all__ = ["block_signals", "interruptible", "undisturbed"]
 
-_FAULTS: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
-_PUT_OFF: Final = {number for number in signal.Signals if number < signal.SIGRTMIN} - _FAULTS
+_PUT_OFF: Final = {
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD,
+}  # fmt: skip
+"""Those that programs handle. Not faults of the processor: blocked, they kill without a word."""
 
 _mask: set[int | signal.Signals] | None = None
 """What the main thread blocks otherwise; None: it is not undisturbed."""

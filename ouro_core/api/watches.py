@@ -40,10 +40,11 @@ class Watches:
         self._due: list[tuple[float, int, FlowEnd, _Watch]] = []  # what is not in `_watched` any more is passed over
         self._order = itertools.count()
 
-    def add(self, end: FlowEnd, timeout: float, now: float) -> None:
-        "Watch an end from now on; `timeout` in seconds, more than 0."
+    def add(self, end: FlowEnd, timeout: float, now: float) -> float:
+        "Watch an end from now on; `timeout` in seconds, more than 0. When to `run` at the latest."
         watch = self._watched[end] = _Watch(timeout)
         self._look(end, watch, now)
+        return watch.liveness.next_timeout() or now
 
     def remove(self, end: FlowEnd) -> None:
         "Watch it no more. An end that is not watched is no error."
@@ -93,7 +94,8 @@ class Watches:
 class Keeper:
     """The watches of a process, and the watch over its IRMd: one thread, none while no flow has a time-out.
 
-    `lifetime` is the connection at whose end `lost` is called.
+    `lifetime` is the connection at whose end `lost` is called. The thread is not woken when there is less to do, and
+    ends when it next finds nothing.
     """
 
     def __init__(self, lifetime: socket.socket, lost: Callable[[], None]) -> None:
@@ -101,29 +103,27 @@ class Keeper:
         self._lock = threading.RLock()  # re-entrant: `remove` is called by finalizers, anywhere
         self._irmd: list[socket.socket] = [lifetime]
         self._lost = lost
-        self._running = False
-        self._wake = -1
+        self._wake = -1  # an eventfd while there is a thread
+        self._until = 0.0  # when it wakes by itself
 
     def add(self, end: FlowEnd, timeout: float) -> None:
         "Watch an end; a timeout of 0 asks for nothing."
         if timeout <= 0:
             return
         with self._lock:
-            self._watches.add(end, timeout, monotonic())
-            if self._running:
-                os.eventfd_write(self._wake, 1)
-            else:
-                self._running = True
+            due = self._watches.add(end, timeout, monotonic())
+            if self._wake < 0:
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._until = due
                 # not `threading.Thread`, whose start goes wrong when a signal's handler raises in it
                 _thread.start_new_thread(self._run, ())
+            elif due < self._until:
+                os.eventfd_write(self._wake, 1)
 
     def remove(self, end: FlowEnd) -> None:
         "Watch it no more."
         with self._lock:
             self._watches.remove(end)
-            if self._running and not self._watches:
-                os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
         block_signals()
@@ -132,11 +132,12 @@ class Keeper:
                 now = monotonic()
                 due = self._watches.run(now)
                 if due is None:
-                    self._running = False
                     os.close(self._wake)
+                    self._wake = -1
                     return
+                self._until = due
+            watched: list[Any] = [self._wake, *self._irmd]
             try:
-                watched: list[Any] = [self._wake, *self._irmd]
                 ready, _, _ = select.select(watched, [], [], due - now)
             except (OSError, ValueError):  # the connection was closed: the process found out by itself
                 self._irmd = []

@@ -128,8 +128,8 @@ def test_no_thread_without_a_flow_to_watch(client: PacketClient, irmd: Lifetime)
     keeper.add(a, 0)
     assert threads() == before
     for _ in range(3):
-        keeper.add(a, 60)
-        keeper.add(b, 100)
+        keeper.add(a, 6)
+        keeper.add(b, 2)
         assert threads() == before + 1
         keeper.remove(b)
         keeper.remove(a)
