@@ -6,14 +6,17 @@
         system = MyPacketSystem
 
 All clients and the broker live in the process of the test; a descriptor of a grant is duplicated where it would cross a
-process. After each test everything is closed and the pools must be empty. `bench.py` has what the tests are built of,
-`programs.py` the four programs of the prototype's frames, as examples.
+process. After each test everything is closed and the pools must be empty. `bench.py` and `wire.py` have what the tests
+are built of, `programs.py` the four programs of the prototype's frames, as examples.
 """
 
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{name}" for name in ("broker", "ends", "events", "forwarder", "machine", "packet", "pump", "relay"))
+    *(
+        f"{__name__}.{name}"
+        for name in ("broker", "ends", "events", "forwarder", "machine", "packet", "pump", "relay", "wire")
+    )
 )
 
 from .broker import BrokerContract  # noqa: E402

@@ -12,7 +12,7 @@ from ouro_core.model.errors import PacketsError, WouldBlock
 
 from .bench import BLOCKING, NON_BLOCKING, Bench, Kit, drain, eventually, fill
 from .programs import dix, dix_route, dt
-from .pump import MAC, PEER, await_event, idle
+from .wire import MAC, PEER, await_event, idle
 
 _HERE = 0x04030201
 _THERE = 0x0A0B0C0D

@@ -9,111 +9,15 @@ from typing import ClassVar
 
 import pytest
 
-from ouro_core.contracts.packets import FlowEnd, ManagementFrame, Mover, MoverEvent, Options, PacketClient, Pump, State
+from ouro_core.contracts.packets import ManagementFrame, Options, State
 from ouro_core.contracts.programs import PumpProgram, Route
 from ouro_core.model.errors import PacketsError, WouldBlock
 
 from .bench import BLOCKING, NON_BLOCKING, Background, Bench, Kit, drain, eventually, fill
 from .programs import dix, dix_route, llc, llc_route, udp, udp_route
+from .wire import BROADCAST, MAC, PEER, Wire, await_event, dix_frame, idle, llc_frame, raw_address, raw_address6
 
-__all__ = ["MAC", "PEER", "PumpContract", "Wire", "await_event", "idle", "raw_address"]
-
-MAC = bytes.fromhex("020000000001")
-PEER = bytes.fromhex("020000000002")
-_BROADCAST = b"\xff" * 6
-
-
-def raw_address(address: tuple[str, int]) -> bytes:
-    """A sockaddr_in."""
-    return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", address[1], socket.inet_aton(address[0]))
-
-
-def raw_address6(address: tuple[str, int, int, int]) -> bytes:
-    """A sockaddr_in6."""
-    ip = socket.inet_pton(socket.AF_INET6, address[0])
-    return (
-        struct.pack("=H", socket.AF_INET6)
-        + struct.pack("!HI16s", address[1], address[2], ip)
-        + struct.pack("=I", address[3])
-    )
-
-
-def await_event(mover: Mover, kind: str) -> MoverEvent:
-    """The next event of this kind; the others are thrown away."""
-    deadline = time.monotonic() + 10.0
-    while time.monotonic() < deadline:
-        if select.select([mover.fileno()], [], [], 0.5)[0]:
-            for event in mover.events():
-                if event.kind == kind:
-                    return event
-    raise AssertionError(f"no event {kind}")
-
-
-def idle(mover: Mover) -> None:
-    """Returns when the mover has slept for 0.3 s without a wake-up of its own."""
-
-    def slept() -> bool:
-        before = mover.counters()["sleeps"]
-        time.sleep(0.3)
-        return mover.counters()["sleeps"] == before
-
-    eventually(slept, "a mover with nothing to do sleeps")
-
-
-class Wire:
-    """A pump on one end of a pair of datagram sockets; the test speaks at the other end, `far`."""
-
-    def __init__(self, bench: Bench, program: PumpProgram, near: socket.socket, far: socket.socket) -> None:
-        self.bench = bench
-        self.ipcp: PacketClient = bench.client()
-        self.near, self.far = near, far
-        self.near.setblocking(False)
-        self.far.settimeout(10.0)
-        self.pump: Pump = self.ipcp.pump(program, near.fileno())
-
-    def bound(self, key: int, route: Route | None = None, user: bool = False) -> tuple[FlowEnd, FlowEnd]:
-        """A flow of a new application, bound: the application's end, and the IPCP's."""
-        app, end = self.bench.flow(self.bench.client(user), self.ipcp)
-        self.pump.bind(key, end, route)
-        return app, end
-
-    def send(self, *frames: bytes) -> None:
-        for frame in frames:
-            self.far.send(frame)
-
-    def receive(self) -> bytes:
-        return self.far.recv(65536)
-
-    def silent(self) -> bool:
-        """Nothing comes out for a moment."""
-        return not select.select([self.far], [], [], 0.05)[0]
-
-    def management(self) -> ManagementFrame:
-        [frame] = eventually(lambda: self.pump.management(1), "management frame")
-        return frame  # type: ignore[no-any-return]
-
-    def counted(self, name: str, value: int = 1) -> None:
-        eventually(lambda: self.pump.counters()[name] >= value, f"{name} >= {value}")
-        assert self.pump.counters()[name] == value
-
-    def close(self) -> None:
-        self.pump.stop()
-        self.near.close()
-        self.far.close()
-
-
-def _dix_frame(key: int, payload: bytes, to: bytes = MAC, ethertype: int = 0xA000, length: int | None = None) -> bytes:
-    header = struct.pack("!HHH", ethertype, key, len(payload) if length is None else length)
-    return to + PEER + header + payload
-
-
-def _llc_frame(
-    dsap: int, ssap: int, payload: bytes, sender: bytes = PEER, control: int = 3, length: int | None = None
-) -> bytes:
-    """SAPs as on the wire."""
-    size = len(payload) + 3 if length is None else length
-    return MAC + sender + struct.pack("!HBBB", size, dsap, ssap, control) + payload
-
+__all__ = ["PumpContract"]
 
 _DIX_ROUTE = dix_route(PEER, MAC, 0x4142)
 _COUNTERS = {
@@ -123,27 +27,27 @@ _COUNTERS = {
 }  # fmt: skip
 _HOSTILE_DIX = [
     ("short", b""),
-    ("short", _dix_frame(64, b"")[:17]),
-    ("foreign", _dix_frame(64, b"x", ethertype=0x0800)),
-    ("foreign", _dix_frame(64, b"x", to=PEER)),
-    ("foreign", _dix_frame(64, b"x", to=PEER, length=100)),
-    ("bad_length", _dix_frame(64, b"abc", length=4)),
-    ("bad_length", _dix_frame(0, b"abc", length=4)),
-    ("short", _dix_frame(0, bytes(38))),
-    ("unknown_key", _dix_frame(65, b"x")),
-    ("unknown_key", _dix_frame(65, b"")),
+    ("short", dix_frame(64, b"")[:17]),
+    ("foreign", dix_frame(64, b"x", ethertype=0x0800)),
+    ("foreign", dix_frame(64, b"x", to=PEER)),
+    ("foreign", dix_frame(64, b"x", to=PEER, length=100)),
+    ("bad_length", dix_frame(64, b"abc", length=4)),
+    ("bad_length", dix_frame(0, b"abc", length=4)),
+    ("short", dix_frame(0, bytes(38))),
+    ("unknown_key", dix_frame(65, b"x")),
+    ("unknown_key", dix_frame(65, b"")),
 ]
 _HOSTILE_LLC = [
-    ("short", _llc_frame(0x40, 0x20, b"")[:16]),
-    ("foreign", _llc_frame(0x40, 0x20, b"x", control=0)),
-    ("bad_length", _llc_frame(0x40, 0x20, b"x", length=2)),
-    ("bad_length", _llc_frame(0x40, 0x20, b"x", length=5)),
-    ("bad_length", _llc_frame(0x40, 0x20, b"x", length=0xA000)),
-    ("short", _llc_frame(0x80, 0x80, bytes(36))),
-    ("unknown_key", _llc_frame(0x80, 0x40, b"x")),
-    ("unknown_key", _llc_frame(0xC0, 0x20, b"x")),
-    ("bad_source", _llc_frame(0x40, 0xC0, b"x")),
-    ("bad_source", _llc_frame(0x40, 0x20, b"x", sender=_BROADCAST)),
+    ("short", llc_frame(0x40, 0x20, b"")[:16]),
+    ("foreign", llc_frame(0x40, 0x20, b"x", control=0)),
+    ("bad_length", llc_frame(0x40, 0x20, b"x", length=2)),
+    ("bad_length", llc_frame(0x40, 0x20, b"x", length=5)),
+    ("bad_length", llc_frame(0x40, 0x20, b"x", length=0xA000)),
+    ("short", llc_frame(0x80, 0x80, bytes(36))),
+    ("unknown_key", llc_frame(0x80, 0x40, b"x")),
+    ("unknown_key", llc_frame(0xC0, 0x20, b"x")),
+    ("bad_source", llc_frame(0x40, 0xC0, b"x")),
+    ("bad_source", llc_frame(0x40, 0x20, b"x", sender=BROADCAST)),
 ]
 
 
@@ -196,12 +100,12 @@ class PumpContract(Kit):
     @pytest.mark.parametrize("user", [False, True])
     def test_dix(self, wire: Wire, user: bool) -> None:
         app, _ = wire.bound(64, _DIX_ROUTE, user)
-        wire.send(_dix_frame(64, b"hello"), _dix_frame(64, b"padded", to=_BROADCAST) + bytes(30))
+        wire.send(dix_frame(64, b"hello"), dix_frame(64, b"padded", to=BROADCAST) + bytes(30))
         assert [app.read(), app.read()] == [b"hello", b"padded"]
         app.write(b"answer")
         assert wire.receive() == PEER + MAC + bytes.fromhex("a000 4142 0006") + b"answer"
         large = bytes(range(250)) * 5
-        wire.send(_dix_frame(64, large))
+        wire.send(dix_frame(64, large))
         app.write(large)
         assert (app.read(), wire.receive()[18:]) == (large, large)
         counted = wire.pump.flow_counters(64)
@@ -210,7 +114,7 @@ class PumpContract(Kit):
 
     def test_llc(self, llc_wire: Wire) -> None:
         app, _ = llc_wire.bound(2, llc_route(PEER, MAC, 4, 2))
-        llc_wire.send(_llc_frame(0x40, 0x20, b"hello") + bytes(30))
+        llc_wire.send(llc_frame(0x40, 0x20, b"hello") + bytes(30))
         assert app.read() == b"hello"
         app.write(b"answer")
         assert llc_wire.receive() == PEER + MAC + bytes.fromhex("0009 20 40 03") + b"answer"
@@ -241,18 +145,18 @@ class PumpContract(Kit):
     def test_keepalives_pass_both_ways(self, wire: Wire) -> None:
         app, _ = wire.bound(64, _DIX_ROUTE)
         app.set_options(Options(read_timeout=10.0, deliver_empty=True))
-        wire.send(_dix_frame(64, b"") + bytes(42))
+        wire.send(dix_frame(64, b"") + bytes(42))
         assert app.read() == b""
         app.keepalive()
         assert wire.receive() == PEER + MAC + bytes.fromhex("a000 4142 0000")
 
     @pytest.mark.parametrize(("counter", "frame"), _HOSTILE_DIX)
     def test_hostile_dix(self, wire: Wire, counter: str, frame: bytes) -> None:
-        self._refused(wire, 64, _DIX_ROUTE, counter, frame, _dix_frame(64, b"good"))
+        self._refused(wire, 64, _DIX_ROUTE, counter, frame, dix_frame(64, b"good"))
 
     @pytest.mark.parametrize(("counter", "frame"), _HOSTILE_LLC)
     def test_hostile_llc(self, llc_wire: Wire, counter: str, frame: bytes) -> None:
-        self._refused(llc_wire, 2, llc_route(PEER, MAC, 4, 2), counter, frame, _llc_frame(0x40, 0x20, b"good"))
+        self._refused(llc_wire, 2, llc_route(PEER, MAC, 4, 2), counter, frame, llc_frame(0x40, 0x20, b"good"))
 
     @staticmethod
     def _refused(wire: Wire, key: int, route: Route, counter: str, frame: bytes, good: bytes) -> None:
@@ -291,7 +195,7 @@ class PumpContract(Kit):
     # ---- management
 
     def test_management_is_handed_over_whole_and_in_order(self, wire: Wire) -> None:
-        frames = [_dix_frame(0, bytes([n]) * 39, to=_BROADCAST if n % 2 else MAC) for n in range(40)]
+        frames = [dix_frame(0, bytes([n]) * 39, to=BROADCAST if n % 2 else MAC) for n in range(40)]
         app, _ = wire.bound(64)
         wire.send(*(frame + b"padding" for frame in frames))
         assert select.select([wire.pump.fileno()], [], [], 10.0)[0]
@@ -304,7 +208,7 @@ class PumpContract(Kit):
         assert app.queued() == (0, 0)
 
     def test_management_comes_before_the_first_flow(self, wire: Wire) -> None:
-        frame = _dix_frame(0, bytes(39), to=_BROADCAST)
+        frame = dix_frame(0, bytes(39), to=BROADCAST)
         wire.send(frame)
         assert wire.management() == ManagementFrame(frame)
 
@@ -314,7 +218,7 @@ class PumpContract(Kit):
         )
         wire = self.unix(bench, program)
         app, _ = wire.bound(64)
-        wire.send(*(_dix_frame(0, bytes([n])) for n in range(6)), _dix_frame(64, b"after"))
+        wire.send(*(dix_frame(0, bytes([n])) for n in range(6)), dix_frame(64, b"after"))
         assert app.read() == b"after"
         wire.counted("management_dropped", 2)
         assert [frame.frame[-1] for frame in wire.pump.management()] == [0, 1, 2, 3]
@@ -327,14 +231,14 @@ class PumpContract(Kit):
         app.write(b"into the void")
         app.write(b"and more")
         assert wire.silent()
-        wire.send(_dix_frame(64, b"early"))
+        wire.send(dix_frame(64, b"early"))
         assert app.read() == b"early"
         idle(wire.pump)
         wire.pump.set_route(64, _DIX_ROUTE)
         assert [wire.receive()[18:], wire.receive()[18:]] == [b"into the void", b"and more"]
-        wire.pump.set_route(64, dix_route(_BROADCAST, MAC, 1))
+        wire.pump.set_route(64, dix_route(BROADCAST, MAC, 1))
         app.write(b"elsewhere")
-        assert wire.receive()[:6] == _BROADCAST
+        assert wire.receive()[:6] == BROADCAST
 
     def test_a_writer_waits_for_the_route(self, wire: Wire) -> None:
         app, _ = wire.bound(64)
@@ -386,7 +290,7 @@ class PumpContract(Kit):
         assert event.end is end
         assert end.owner is None
         wire.pump.bind(64, other, _DIX_ROUTE)
-        wire.send(_dix_frame(64, b"to the new one"))
+        wire.send(dix_frame(64, b"to the new one"))
         assert app.read() == b"to the new one"
         end.set_options(NON_BLOCKING)
         with pytest.raises(WouldBlock):
@@ -398,7 +302,7 @@ class PumpContract(Kit):
             app.write(b"never")
         wire.pump.unbind(64, drain=0.0)
         assert await_event(wire.pump, "UNBOUND").value == 5
-        wire.send(_dix_frame(64, b"x"))
+        wire.send(dix_frame(64, b"x"))
         wire.counted("unknown_key")
         assert app.state == State.UP
         assert end.owner is None
@@ -418,7 +322,7 @@ class PumpContract(Kit):
 
         def send() -> None:
             for n in range(2000):
-                wire.send(_dix_frame(64, b"%d" % n))
+                wire.send(dix_frame(64, b"%d" % n))
 
         sender = Background(send)
         for key in range(100, 130):
@@ -439,7 +343,7 @@ class PumpContract(Kit):
         assert not select.select([wire.pump.fileno()], [], [], 0.05)[0], "told too early"
         assert [wire.receive()[18:] for _ in packets] == packets
         assert await_event(wire.pump, "CLOSED").key == 64
-        wire.send(_dix_frame(64, b"late"))
+        wire.send(dix_frame(64, b"late"))
         wire.pump.unbind(64)
         await_event(wire.pump, "UNBOUND")
 
@@ -455,11 +359,11 @@ class PumpContract(Kit):
         other, _ = wire.bound(65, _DIX_ROUTE)
         app.mark(State.DOWN)
         assert await_event(wire.pump, "DOWN").key == 64
-        wire.send(_dix_frame(64, b"lost"), _dix_frame(65, b"arrives"))
+        wire.send(dix_frame(64, b"lost"), dix_frame(65, b"arrives"))
         assert other.read() == b"arrives"
         app.mark(clear=State.DOWN)
         assert await_event(wire.pump, "UP").key == 64
-        wire.send(_dix_frame(64, b"again"))
+        wire.send(dix_frame(64, b"again"))
         assert app.read() == b"again"
         assert wire.pump.flow_counters(64)["dropped"] == 1
 
@@ -468,14 +372,14 @@ class PumpContract(Kit):
         for _ in range(20):
             app.mark(State.DOWN)
             app.mark(clear=State.DOWN)
-            wire.send(_dix_frame(64, b"x"))
+            wire.send(dix_frame(64, b"x"))
             assert app.read() == b"x"
         found = wire.pump.events()
         assert len(found) == len({(event.kind, event.key) for event in found})
 
     def test_a_frame_has_the_old_route_or_the_new_one(self, wire: Wire) -> None:
         app, _ = wire.bound(64, _DIX_ROUTE)
-        other = dix_route(_BROADCAST, MAC, 0x5152)
+        other = dix_route(BROADCAST, MAC, 0x5152)
         writer = Background(lambda: [app.write(b"%d" % n) for n in range(1000)])
         receiver = Background(lambda: [wire.receive() for _ in range(1000)])
         while writer.running:
@@ -489,8 +393,8 @@ class PumpContract(Kit):
         stuck, _ = wire.bound(64, _DIX_ROUTE)
         other, _ = wire.bound(65, _DIX_ROUTE)
         for n in range(1200):
-            wire.send(_dix_frame(64, b"%d" % n))
-        wire.send(_dix_frame(65, b"passes"))
+            wire.send(dix_frame(64, b"%d" % n))
+        wire.send(dix_frame(65, b"passes"))
         assert other.read() == b"passes"
         other.write(b"so does this")
         assert wire.receive()[18:] == b"so does this"
@@ -499,7 +403,7 @@ class PumpContract(Kit):
         got = drain(stuck)
         assert got == [b"%d" % n for n in range(len(got))]
         assert 1000 <= len(got) <= 1024
-        wire.send(_dix_frame(64, b"again"))
+        wire.send(dix_frame(64, b"again"))
         stuck.set_options(BLOCKING)
         assert stuck.read() == b"again"
 
@@ -508,7 +412,7 @@ class PumpContract(Kit):
         app, _ = wire.bound(64, user=True)
         fill(app)
         app.set_options(BLOCKING)
-        wire.send(_dix_frame(64, b"arrives"))
+        wire.send(dix_frame(64, b"arrives"))
         assert app.read() == b"arrives"
         wire.pump.unbind(64)
         await_event(wire.pump, "UNBOUND")
@@ -524,7 +428,7 @@ class PumpContract(Kit):
 
         writer = Background(write)
         eventually(lambda: wire.pump.counters()["tx_again"] > 0, "the far socket is full")
-        wire.send(_dix_frame(64, b"still receiving"))
+        wire.send(dix_frame(64, b"still receiving"))
         assert app.read() == b"still receiving"
         assert [wire.receive()[18:] for _ in packets] == packets
         writer.result()
@@ -549,7 +453,7 @@ class PumpContract(Kit):
 
     def test_an_idle_pump_sleeps(self, wire: Wire) -> None:
         app, _ = wire.bound(64, _DIX_ROUTE)
-        wire.send(_dix_frame(64, b"x"))
+        wire.send(dix_frame(64, b"x"))
         assert app.read() == b"x"
         idle(wire.pump)
         app.write(b"awake again")

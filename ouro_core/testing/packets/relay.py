@@ -8,7 +8,7 @@ from ouro_core.contracts.packets import Buffer, End, FlowEnd, Options, PacketCli
 from ouro_core.model.errors import PacketsError
 
 from .bench import BLOCKING, NON_BLOCKING, Background, Bench, Kit, eventually
-from .pump import await_event
+from .wire import await_event
 
 
 class Shouting(End):

@@ -18,7 +18,7 @@ from ouro_core.contracts.packets import FlowEnd, Options, PacketClient, Pump
 from ouro_core.contracts.programs import Group, PumpProgram, Route
 from ouro_core.testing.packets.bench import BLOCKING, Bench, eventually
 from ouro_core.testing.packets.programs import dix, dix_route, dt, llc, llc_route, udp, udp_route
-from ouro_core.testing.packets.pump import raw_address, raw_address6
+from ouro_core.testing.packets.wire import raw_address, raw_address6
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 BROADCAST = b"\xff" * 6

@@ -18,8 +18,8 @@ from ouro_core.model.errors import CryptError, InvalidArgument, PacketsError, Wo
 from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, Bench, eventually, fill
 from ouro_core.testing.packets.forwarder import Node, pci
 from ouro_core.testing.packets.programs import dix, dix_route, dt
-from ouro_core.testing.packets.pump import MAC, PEER, Wire, await_event
 from ouro_core.testing.packets.relay import Shouting
+from ouro_core.testing.packets.wire import MAC, PEER, Wire, await_event
 
 
 @pytest.fixture
