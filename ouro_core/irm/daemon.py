@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from .. import __version__
 from ..ipcp.spawner import ZygoteLauncher
@@ -38,6 +38,8 @@ _ENDS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 def main(arguments: list[str] | None = None) -> int:
     """Run until a signal; the exit status. 1: it could not start, or the configuration file failed."""
     options = _parse(arguments)
+    for number in _ENDS:  # until the loop has its handlers
+        signal.signal(number, lambda *_: sys.exit(0))
     debug = [w for w in (options.debug or os.environ.get("OURO_DEBUG", "")).split(",") if w]
     setup_logging(options.log, debug, sys.stdout if options.stdout else sys.stderr)
     try:
@@ -58,13 +60,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="irmd", description="The Ouroboros IPC resource manager daemon.")
+    parser = _Parser(prog="irmd", description="The Ouroboros IPC resource manager daemon.")
     parser.add_argument("--stdout", action="store_true", help="log to standard output instead of standard error")
     parser.add_argument("--config", metavar="FILE", help="TOML file with names and IPCPs to make at the start")
     parser.add_argument("--debug", metavar="A,B", default="", help="protocol debugging for these components, or all")
     parser.add_argument("--log", choices=("text", "json"), default="text", help="form of the log")
     parser.add_argument("--version", action="version", version=f"Ouroboros version {__version__}")
     return parser.parse_args(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As the prototype: usage, and status 1."""
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
 
 
 def _prepare(directory: Path) -> Path:

@@ -352,3 +352,20 @@ def test_the_readme_sequence(host: Host) -> None:
     done = subprocess.run(["bash", "-ec", script], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.count("bytes from oping: seq=") == 3
     assert "3 packets transmitted, 3 received, 0 out-of-order, 0% packet loss" in done.stdout
+
+
+def test_an_unknown_option_gives_usage_and_status_1(tmp_path: Path) -> None:
+    done = Host(tmp_path).run([sys.executable, "-m", "ouro_core.irm.daemon", "--no-such-option"])
+    assert done.returncode == 1
+    assert "usage: irmd" in done.stderr
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.2, 0.3, 0.4, 0.5])
+def test_sigterm_while_it_starts_ends_it_in_order(tmp_path: Path, delay: float) -> None:
+    host = Host(tmp_path)
+    host.start(wait=False)
+    assert host.daemon is not None
+    eventually(lambda: (host.runtime / "irmd.lock").exists(), what="it began")
+    time.sleep(delay)
+    assert host.stop() == 0
+    assert not host.descendants()
