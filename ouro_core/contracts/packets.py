@@ -207,7 +207,7 @@ class End(ABC):
 
     @abstractmethod
     def write_many(self, packets: Sequence[Buffer]) -> int:
-        """How many were accepted; raises only if none was. One wake-up a call."""
+        """How many were accepted; raises only if none was. Waits, if at all, for the first. One wake-up a call."""
 
     @property
     @abstractmethod
@@ -291,7 +291,7 @@ class EventSet(ABC):
 
     @abstractmethod
     def add(self, end: FlowEnd) -> None:
-        """A packet already queued is an event at once."""
+        """What is so already, a packet queued or the flow DOWN, is an event at once."""
 
     @abstractmethod
     def remove(self, end: FlowEnd) -> None: ...
@@ -311,7 +311,9 @@ class EventSet(ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        """An eventfd, readable after an event while armed. For add_reader; always poll() after it."""
+        """An eventfd, readable after an event while armed, until `poll` returns nothing. For add_reader; always poll()
+        after it.
+        """
 
     @abstractmethod
     def close(self) -> None: ...
@@ -324,7 +326,7 @@ class EventSet(ABC):
 class MoverEvent:
     """UNBOUND: value = packets of the application that were not sent. CLOSED, DEAD, DOWN, UP: the other end of a bound
     end changed. REPORT (forwarder): value = ece to send to the flow's peer. FAILED: value = errno of the socket;
-    the mover goes on if it can.
+    the mover goes on if it can. `key` is that of `bind`; in a forwarder the port; in a relay 0 or 1.
     """
 
     kind: str
@@ -340,8 +342,8 @@ class ManagementFrame:
 
 
 class Mover(ABC):
-    """A native thread that moves packets without the GIL. One a client; it starts with the first bind and holds no
-    Python reference but ends.
+    """A thread that moves packets, a native one without the GIL. One a client. It runs from the beginning: management
+    frames come before the first flow does. It holds no Python reference but ends.
     """
 
     @abstractmethod
