@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from heapq import heappop, heappush
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.frct.liveness import Liveness, LivenessAction
@@ -24,6 +24,9 @@ from ouro_core.model.errors import OuroError
 from .signals import block_signals
 
 __all__ = ["Keeper", "Watches"]
+
+_LINGER: Final = 1.0
+"""Seconds that the thread waits for another flow before it ends: starting it costs more than its whole work."""
 
 
 class _Watch:
@@ -95,7 +98,7 @@ class Keeper:
     """The watches of a process, and the watch over its IRMd: one thread, none while no flow has a time-out.
 
     `lifetime` is the connection at whose end `lost` is called. The thread is not woken when there is less to do, and
-    ends when it next finds nothing.
+    ends when it finds nothing twice.
     """
 
     def __init__(self, lifetime: socket.socket, lost: Callable[[], None]) -> None:
@@ -127,18 +130,20 @@ class Keeper:
 
     def _run(self) -> None:
         block_signals()
+        idle = False
         while True:
             with self._lock:
                 now = monotonic()
                 due = self._watches.run(now)
-                if due is None:
+                if due is None and idle:
                     os.close(self._wake)
                     self._wake = -1
                     return
-                self._until = due
+                idle = due is None
+                self._until = now + _LINGER if due is None else due
             watched: list[Any] = [self._wake, *self._irmd]
             try:
-                ready, _, _ = select.select(watched, [], [], due - now)
+                ready, _, _ = select.select(watched, [], [], self._until - now)
             except (OSError, ValueError):  # the connection was closed: the process found out by itself
                 self._irmd = []
                 continue
