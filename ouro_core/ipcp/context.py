@@ -56,7 +56,7 @@ class Context(IpcpContext):
     # ------------------------------------------------------------ asking the IRM
 
     async def _ask(self, request: Request[R]) -> R:
-        if self.stopped:
+        if self.stopped and not isinstance(request, FlowDealloc):
             raise IpcpStateError(f"IPCP {self.name} is shutting down")
         future: asyncio.Future[R] = asyncio.ensure_future(self._irm.call(request))
         try:
@@ -138,7 +138,11 @@ class Context(IpcpContext):
         end = self._lower.pop(flow_id, None)
         if end is not None:
             end.close()
-        await self._ask(FlowDealloc(flow_id))
+        try:
+            await self._ask(FlowDealloc(flow_id))
+        except OuroError:
+            if not self.stopped:  # the IRM may be what went first
+                raise
 
     # ------------------------------------------------------------ tasks
 

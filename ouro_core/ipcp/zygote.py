@@ -11,7 +11,6 @@ it leaves when its last child has. End of file means that the IRM is gone: the c
 has not after `GRACE` seconds is killed. Anything malformed ends the zygote alone; its children live on.
 """
 
-import asyncio  # for the children
 import gc
 import logging
 import os
@@ -38,7 +37,6 @@ __all__ = ["Zygote"]
 GRACE: Final = 5.0
 """Seconds that IPCPs have to leave by themselves when the IRM is gone."""
 _log = logger("zygote")
-_ = asyncio
 
 
 class Zygote:

@@ -11,7 +11,7 @@ from ouro_core.contracts.ipcp import Ipcp
 from ouro_core.contracts.packets import BrokerFlow, ClientRef, Domain, FlowEnd, Geometry, PacketClient, SizeClass
 from ouro_core.ipcp.host import IpcpHost
 from ouro_core.ipcp.launcher import IpcpStart
-from ouro_core.model.errors import NotFound, OuroError, UnknownName
+from ouro_core.model.errors import NotAllocated, NotFound, OuroError, UnknownName
 from ouro_core.model.ipcp_requests import FlowReply, IpcpBootstrap, IpcpFlowAlloc, IpcpFlowDealloc, IpcpReg
 from ouro_core.model.irm_requests import Allocation, Arrival, FlowAlloc, FlowArrived, FlowClosed, FlowDealloc
 from ouro_core.model.layer import IpcpState, LayerInfo
@@ -80,6 +80,8 @@ class SmallIrm:
             self.lower.append(allocation)
             return allocation
         if isinstance(request, FlowDealloc):
+            if request.flow_id not in self.flows:
+                raise NotAllocated(f"flow {request.flow_id}")
             self.flows.pop(request.flow_id).destroy()
             return None
         raise NotFound(f"{request}")

@@ -511,6 +511,22 @@ async def test_an_ipcp_has_flows_of_its_own(make: Any, irm: Any) -> None:
     assert FlowDealloc(allocation.flow_id) in irm.seen
 
 
+async def test_own_flows_can_be_given_up_while_stopping(make: Any, irm: Any) -> None:
+    class Tidy(Echo):
+        async def stop(self) -> None:
+            await self.ctx.flow_dealloc(irm.lower[0].flow_id)
+            await self.ctx.flow_dealloc(4711)  # an error of the IRM is none here
+            with pytest.raises(IpcpStateError):
+                await self.ctx.flow_accept()
+            self.log.append("tidy")
+
+    setup = make(Tidy)
+    await setup.host.context.flow_alloc("below", RAW)
+    await setup.host.stop()
+    assert setup.host._ipcp.log == ["tidy"]
+    assert not irm.flows
+
+
 async def test_stop_takes_open_flows_down(make: Any, irm: Any) -> None:
     setup = make(Echo)
     await setup.serve()
