@@ -15,6 +15,7 @@ import asyncio
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, Final, TypeVar
 from weakref import WeakSet, WeakValueDictionary
@@ -344,8 +345,11 @@ class _Remote(Client):
 
     @classmethod
     async def connect(cls) -> _Remote:
-        loop = asyncio.get_running_loop()
-        process = await loop.run_in_executor(None, current)
+        announcing = ThreadPoolExecutor(1)  # of our own, to be rid of it at once
+        try:
+            process = await asyncio.get_running_loop().run_in_executor(announcing, current)
+        finally:
+            announcing.shutdown(wait=False)
         channel = Channel(
             connect(process.path), on_close=lambda: made.lost(), discarded=lambda reply: made.discard(reply)
         )

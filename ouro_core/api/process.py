@@ -248,14 +248,11 @@ class Process:
             return self._connect()
 
     def _give_back(self, channel: RequestChannel) -> None:
-        if channel.closed:
-            self._channels.discard(channel)
-        elif channel not in self._idle:
+        if not channel.closed and len(self._idle) < _IDLE:
             self._idle.append(channel)
-            if len(self._idle) > _IDLE:
-                spare = self._idle.popleft()
-                self._channels.discard(spare)
-                spare.close()
+        else:
+            self._channels.discard(channel)
+            channel.close()
 
     # ---- end
 
