@@ -45,8 +45,8 @@ cdef class Events:
         return self.segment.inode
 
     def wake(self, uint32_t bit):
-        """Broker: the end with this bit is to be looked at, by whatever mover or loop has it. Wakes also who was about to
-        be woken by a process that died between taking the wish and granting it."""
+        """Broker: the end with this bit is to be looked at, by whatever mover or loop has it. Wakes also who was about
+        to be woken by a process that died between taking the wish and granting it."""
         for lane in range(LANES):
             raise_event(self.shm, lane, self.fds[lane], bit % EVENT_BITS)
             clear_and_wake(&self.shm.lanes[lane].waiter)
@@ -456,6 +456,8 @@ cdef bint room_again(EndCore e):
 
 
 cdef bint has_room(EndCore e):
-    """Half of the ring and, if that was missing, a block. When others have all blocks nobody will tell us: try again."""
+    """Half of the ring and, if that was missing, a block. When others have all blocks nobody will tell: try again."""
     cdef uint32_t queued = e.head - ou_load_acquire(&e.tx.tail)
-    return queued <= HALF and (e.wanted == NO_SLOT or queued == 0 or block_free(e.pool, e.wanted_length, e.receiver))
+    if queued > HALF:
+        return False
+    return e.wanted == NO_SLOT or queued == 0 or block_free(e.pool, e.wanted_length, e.receiver)

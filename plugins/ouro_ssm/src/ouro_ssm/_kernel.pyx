@@ -1,7 +1,7 @@
 """The native kernel: pools, rings and event sets in shared memory, and the objects that use them.
 
 One extension module, in pieces: `_atomics` (words, futex, time), `_layout` (what lies where), `_segment` (mappings),
-`_pool`, `_ring` (a packet's way, without Python), `_events`, `_flow` (what Python holds), `_broker`.
+`_pool`, `_ring` (a packet's way, without Python), `_events`, `_packet` and `_flow` (what Python holds), `_broker`.
 
 
 THEORY OF OPERATION
@@ -15,41 +15,43 @@ has a block two owners or none:
     zero copy: the reader stores its id instead of 0; the packet stores a tag, or 0 by CAS, later
 
 There is no lock in shared memory, hence none that a killed process could hold. What a death leaves is found by its
-owner word: blocks with the client's id are freed at once, those with the tag of a ring when both sides of the flow are
-gone (a survivor may still read them). A hint that was lost in between costs a scan of owner words, no block.
+owner word: blocks with the client's id are freed at once, those with the tag of a ring when both sides of the flow
+are gone (a survivor may still read them). A hint that was lost in between costs a scan of owner words, no block.
 
 Rings. One process writes a ring and one reads it. Each keeps its own index, and a copy of the other's, in private
 memory: what stands in the segment is for the other side, and is checked when it is read (a distance of more than 1024
-puts the flow DOWN). A slot is copied once and checked in the copy. Several threads of a process work under the GIL: it
-is held from `peek` to `publish`, and released only to spin and to sleep, where a thread touches nothing but waiter
+puts the flow DOWN). A slot is copied once and checked in the copy. Several threads of a process work under the GIL:
+it is held from `peek` to `publish`, and released only to spin and to sleep, where a thread touches nothing but waiter
 words. So no further lock is needed; on an interpreter without a GIL this module brings the GIL back.
 
-Sleeping. A waiter word says what the other side has to do: nothing, wake a futex, set a bit in an event set. A sleeper
-(1) stores its wish, (2) a full fence, (3) looks again, (4) sleeps *on that word*. Its counterpart (a) publishes,
-(b) a full fence, (c) loads the word, and if it is set (d) exchanges it to 0, (e) does what it said. A word is cleared by
-who grants the wish, or under the GIL by the last thread of the sleeping process that comes back, never by a thread that
-leaves others behind. In a stream nobody sleeps, so it costs one fence and a load from a line that stays shared.
+Sleeping. A waiter word says what the other side has to do: nothing, wake a futex, set a bit in an event set. A
+sleeper (1) stores its wish, (2) a full fence, (3) looks again, (4) sleeps *on that word*. Its counterpart (a)
+publishes, (b) a full fence, (c) loads the word, and if it is set (d) exchanges it to 0, (e) does what it said. A word
+is cleared by who grants the wish, or under the GIL by the last thread of the sleeping process that comes back, never
+by a thread that leaves others behind. In a stream nobody sleeps, so it costs one fence and a load from a line that
+stays shared.
 
 Why each order holds:
- * Packet before head: block, slot and tag are written before the release store of `head`; the reader's acquire load of
-   `head` sees them all. The same edge orders the tag before the reader's check of it.
- * Tail after slot and block: the reader's loads come before its release stores of the owner word and of `tail`. Who gets
-   the block does so by a CAS (acquire) that reads that 0, who fills the slot has loaded `tail` with acquire; so nobody
-   overwrites what is still being copied.
+ * Packet before head: block, slot and tag are written before the release store of `head`; the reader's acquire load
+   of `head` sees them all. The same edge orders the tag before the reader's check of it.
+ * Tail after slot and block: the reader's loads come before its release stores of the owner word and of `tail`. Who
+   gets the block does so by a CAS (acquire) that reads that 0, who fills the slot has loaded `tail` with acquire; so
+   nobody overwrites what is still being copied.
  * No lost wake-up: (1)(2)(3) against (a)(b)(c) is Dekker's pattern: with a full fence on both sides at least one sees
-   the other's store. If it is the sleeper, it does not sleep. If it is the counterpart, it exchanges the word; a sleeper
-   that has not reached the kernel yet finds another value there than it expects, for the kernel compares and queues in
-   one step. This is why one sleeps on the waiter word and not on `head`: with two words a wake-up for the last sleep
-   could be spent on the next one.
- * The full fence (b) is an explicit one after `head`. After `tail` it is the hint's fetch-or, a full barrier on x86; on
-   other processors `ou_fence_after_rmw` adds it. A reader that frees no block (zero copy, keep-alive) fences itself.
-   `wwait`, which the reader loads, and the pool's waiter word are ordered by the same one.
+   the other's store. If it is the sleeper, it does not sleep. If it is the counterpart, it exchanges the word; a
+   sleeper that has not reached the kernel yet finds another value there than it expects, for the kernel compares and
+   queues in one step. This is why one sleeps on the waiter word and not on `head`: with two words a wake-up for the
+   last sleep could be spent on the next one.
+ * The full fence (b) is an explicit one after `head`. After `tail` it is the hint's fetch-or, a full barrier on x86;
+   on other processors `ou_fence_after_rmw` adds it. A reader that frees no block (zero copy, keep-alive) fences
+   itself. `wwait`, which the reader loads, and the pool's waiter word are ordered by the same one.
  * Half empty: a writer that found the ring full sleeps until it is half empty. The reader compares the true `head`
-   (relaxed: it cannot move, the writer sleeps; were it stale, the writer has not looked again yet, and will see `tail`).
+   (relaxed: it cannot move, the writer sleeps; were it stale, the writer has not looked again yet, and will see
+   `tail`).
  * Event bits: the bit is set before the summary is loaded (a full barrier between); a taker exchanges the summary
    before the words. If the setter sees the summary set, the exchange that clears it comes later and so finds the bit.
-   Then the lane's waiter word, as above. Bits are levels: a spurious one costs a look, and a reader arms its ring only
-   after it saw it empty, looks again, and stays on the pending list otherwise.
+   Then the lane's waiter word, as above. Bits are levels: a spurious one costs a look, and a reader arms its ring
+   only after it saw it empty, looks again, and stays on the pending list otherwise.
  * State (CLOSED, DEAD, DOWN) is or-ed into both rings before all four waiter words are exchanged and woken. A sleeper
    looks at the state in its step (3), so it is Dekker's pattern again. The broker wakes even words that are 0: their
    waker may have died between (d) and (e).
@@ -89,6 +91,7 @@ include "_segment.pxi"
 include "_pool.pxi"
 include "_ring.pxi"
 include "_events.pxi"
+include "_packet.pxi"
 include "_flow.pxi"
 include "_broker.pxi"
 

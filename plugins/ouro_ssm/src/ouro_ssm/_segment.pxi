@@ -30,7 +30,8 @@ cdef class Segment:
 
 
 def create_memory(str name, size_t size, uid, gid, mode):
-    """A sealed memfd of `size` zero bytes with this owner and mode. PacketsError: no memory, no descriptors, not allowed."""
+    """A sealed memfd of `size` zero bytes with this owner and mode. PacketsError: no memory, no descriptors, not
+    allowed."""
     fd = -1
     try:
         fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
