@@ -143,9 +143,10 @@ class Session:
 
     def bind_program(self, request: r.BindProgram) -> None:
         uid = self._credentials.uid
-        path = check_program(request.path, uid)
-        if sum(len(a.encode()) for a in request.args) > MAX_ARGUMENTS or any("\0" in a for a in request.args):
-            raise InvalidArgument(f"the arguments of {path} have a NUL, or more than {MAX_ARGUMENTS} bytes")
+        path = check_program(request.path, uid, request.auto)
+        words = (path, *request.args)
+        if sum(len(word.encode()) for word in words) > MAX_ARGUMENTS or any("\0" in word for word in words):
+            raise InvalidArgument(f"the command line of {path!r} has a NUL, or more than {MAX_ARGUMENTS} bytes")
         self._own_name(request.name)
         self._irm.registry.bind_program(request.name, Program(path, request.args, request.auto, uid, self.admin))
         log.info("Bound program %s to name %s.", path, request.name)
@@ -188,9 +189,10 @@ class Session:
 
     async def reg_name(self, request: r.RegName) -> None:
         self._administer()
+        check_name(request.name)
         ipcp = self._irm.registry.ipcp(request.ipcp)
-        self._own_name(request.name)
         await self._irm.ipcps.reg(ipcp, request.name)
+        self._own_name(request.name)
         log.info("Registered %s with IPCP %d.", request.name, ipcp.process.pid)
 
     async def unreg_name(self, request: r.UnregName) -> None:

@@ -429,7 +429,7 @@ def test_a_users_share_of_flows(setup: Setup) -> None:
 def test_life_of_a_flow(setup: Setup) -> None:
     process, other, ipcp = setup.process(), setup.process(), setup.ipcp()
     flow = setup.registry.create_flow(process, "n", DATA, ipcp)
-    assert flow.info.state is FlowState.ALLOC_PENDING
+    states = [flow.state]
     assert setup.registry.flow(process, flow.id) is flow
     assert ipcp.flows == {flow}
     for who, number in ((other, flow.id), (process, 99), (process, 0), (process, -1)):
@@ -438,10 +438,11 @@ def test_life_of_a_flow(setup: Setup) -> None:
     setup.registry.disown(flow)
     with pytest.raises(NotAllocated):
         setup.registry.flow(process, flow.id)
-    assert flow.info.state is FlowState.DEALLOC_PENDING
+    states.append(flow.state)
     assert setup.registry.create_flow(process, "n", RAW, None).id == 2  # the layer is not done with the first
     setup.registry.remove_flow(flow)
-    assert flow.info.state is FlowState.DEALLOCATED
+    states.append(flow.state)
+    assert states == [FlowState.ALLOC_PENDING, FlowState.DEALLOC_PENDING, FlowState.DEALLOCATED]
     assert ipcp.flows == set()
     assert setup.registry.create_flow(process, "n", RAW, None).id == 1
 
