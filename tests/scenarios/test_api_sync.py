@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -359,6 +361,7 @@ signal.pause()
 def test_a_process_that_exits_closes_its_flows(served: Host) -> None:
     code = """
 import sys
+import tempfile
 from ouro_core import flow_alloc
 flows = [flow_alloc("srv", timeout=20) for _ in range(10)]
 for flow in flows:
@@ -377,6 +380,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 SURVIVOR = """
 import sys
+import tempfile
 from ouro_core import *
 def talk():
     flow = flow_alloc("srv", timeout=20)
@@ -482,3 +486,77 @@ with flow_alloc("srv", timeout=20) as other:
 flow.close()
 """
     assert run(host, code) == "1\n2\n"
+
+
+def test_close_wakes_a_reader_in_another_thread(served: Host) -> None:
+    code = """
+import threading
+from ouro_core import *
+flow = flow_alloc("srv", timeout=20)
+def read():
+    try:
+        flow.read()
+    except BadDescriptor as e:
+        print("woken", e.code)
+reader = threading.Thread(target=read)
+reader.start()
+reader.join(0.1)
+assert reader.is_alive()
+flow.close()
+reader.join(20)
+"""
+    assert run(served, code) == "woken -9\n"
+
+
+# ---------------------------------------------------------------- users
+
+AS_USER = """
+import os, sys
+from ouro_core import *
+from ouro_core.plugins import PluginHost
+PluginHost.from_environment().get("pool_allocators", "ssm")  # a user may not be allowed to read where it is installed
+import ouro_core.api.irm, ouro_core.api.process
+os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+"""
+SERVE_AS = (
+    AS_USER
+    + """
+import threading
+def serve():
+    with flow_accept(timeout=60) as flow:
+        for packet in flow:
+            flow.write(packet)
+serving = threading.Thread(target=serve)
+serving.start()
+with Irm() as irm:
+    irm.bind_process(os.getpid(), "srv")
+print("bound", flush=True)
+serving.join()
+"""
+)
+ASK_AS = (
+    AS_USER
+    + """
+with flow_alloc("srv", timeout=20) as flow:
+    flow.write(b"x" * 1000)
+    assert flow.read() == b"x" * 1000
+    print("direct" if flow.direct else "layer")
+"""
+)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become other users")
+@pytest.mark.parametrize(
+    ("server", "client", "way"),
+    [(0, 65534, "direct"), (65534, 0, "direct"), (65534, 65534, "direct"), (65534, 1000, "layer")],
+)
+def test_flows_between_users(server: int, client: int, way: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="ouro-users-") as directory:
+        os.chmod(directory, 0o755)
+        with Host(Path(directory), '[local.lo]\nbootstrap = "lo"\n') as host:
+            serving = host.python(SERVE_AS, str(server))
+            lines(serving, "bound")
+            host.ouro("name", "reg", "srv", "layer", "lo")
+            assert run(host, ASK_AS, str(client)) == f"{way}\n"
+            assert serving.wait(30) == 0
+            eventually(host.quiet)
