@@ -44,7 +44,9 @@ class IpcpHandle(ABC):
 
 
 class Launcher(ABC):
-    """Makes IPCPs."""
+    """Makes IPCPs. `debug`: the components with protocol debugging, for those made from now on."""
+
+    debug: tuple[str, ...] = ()
 
     @abstractmethod
     async def launch(self, start: IpcpStart, irm: AsyncCaller, on_end: Callable[[str], None]) -> IpcpHandle:

@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     for number in _ENDS:  # until the loop has its handlers
         signal.signal(number, lambda *_: sys.exit(0))
     debug = [w for w in (options.debug or os.environ.get("OURO_DEBUG", "")).split(",") if w]
-    setup_logging(options.log, debug, sys.stdout if options.stdout else sys.stderr)
+    output = sys.stdout if options.stdout else sys.stderr
+    setup_logging(options.log, debug, output)
     try:
         configuration = load_configuration(Path(options.config)) if options.config else Configuration()
         lock = _lock(_prepare(runtime_dir()))
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         plugins = PluginHost.from_environment()
-        launcher = ZygoteLauncher(plugins, debug=debug, log=options.log)
+        launcher = ZygoteLauncher(plugins, debug=debug, log=options.log, output=output)
         return asyncio.run(_serve(plugins, launcher, configuration))
     except OuroError as e:
         log.error("%s", e)

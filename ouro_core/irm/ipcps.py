@@ -121,7 +121,8 @@ class IpcpManager:
         await self._ask(record, "unreg", IpcpUnreg(self._hash(record, name)), REG_TIMEOUT)
 
     async def set_debug(self, request: SetDebug) -> None:
-        """Pass it on to all of them. One that does not answer is no reason to fail."""
+        """Pass it on to all of them, and to those to come. One that does not answer is no reason to fail."""
+        self._launcher.debug = request.components
         asked = (self._ask(record, "set_debug", request, REG_TIMEOUT) for record in self._registry.sorted_ipcps())
         await asyncio.gather(*asked, return_exceptions=True)
 
