@@ -26,7 +26,7 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from ouro_core.contracts.packets import Options, PacketClient
-from ouro_core.model.errors import FlowTimeout, IrmdError, NotAllocated, OuroError, PacketsError
+from ouro_core.model.errors import IrmdError, OuroError, PacketsError
 from ouro_core.model.irm_requests import (
     Allocation,
     Announce,
@@ -93,6 +93,8 @@ class RequestChannel(BlockingChannel):
     def __init__(self, path: Path) -> None:
         self.socket = connect(path)
         super().__init__(self.socket)
+        self._poll = select.poll()
+        self._poll.register(self.socket, select.POLLIN)
         self._asking = False
         self.answer: Frame | None = None
 
@@ -105,7 +107,7 @@ class RequestChannel(BlockingChannel):
 
     def _read(self, deadline: float | None) -> Frame:
         with interruptible():
-            if not select.select([self.socket], [], [], None if deadline is None else deadline - monotonic())[0]:
+            if not self._poll.poll(None if deadline is None else max(deadline - monotonic(), 0) * 1000):
                 raise TimeoutError
         self.answer = super()._read(deadline)
         return self.answer
@@ -160,7 +162,9 @@ class Process:
         self._owed: deque[int] = deque()  # flows that the IRMd believes we have
         self._lifetime = self._connect()
         try:
-            self.client = packet_client(self._lifetime.call(Announce(program_name(sys.argv[0])), _GRACE))
+            self.client = packet_client(
+                self._lifetime.call(Announce(program_name(sys.argv[0] if sys.argv else "")), _GRACE)
+            )
         except BaseException:
             self._lifetime.close()
             raise
@@ -225,11 +229,12 @@ class Process:
                 return  # it took its flows along
             try:
                 channel.call(FlowDealloc(flow_id), _GRACE)
-            except (IrmdError, NotAllocated, FlowTimeout):
-                pass  # it is gone, or goes with the IRMd
+            except OuroError:
+                if channel.answer is None:
+                    return  # the IRMd hangs, or went away and took its flows along
             finally:
                 if channel.answer is None:
-                    self._owed.append(flow_id)  # interrupted: the next request sees to it
+                    self._owed.append(flow_id)  # the next request sees to it
                 self._give_back(channel)
 
     # ---- connections

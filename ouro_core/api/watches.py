@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from heapq import heappop, heappush
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.frct.liveness import Liveness, LivenessAction
@@ -104,7 +104,8 @@ class Keeper:
     def __init__(self, lifetime: socket.socket, lost: Callable[[], None]) -> None:
         self._watches = Watches()
         self._lock = threading.RLock()  # re-entrant: `remove` is called by finalizers, anywhere
-        self._irmd: list[socket.socket] = [lifetime]
+        self._poll = select.poll()
+        self._poll.register(lifetime, select.POLLIN)
         self._lost = lost
         self._wake = -1  # an eventfd while there is a thread
         self._until = 0.0  # when it wakes by itself
@@ -117,6 +118,7 @@ class Keeper:
             due = self._watches.add(end, timeout, monotonic())
             if self._wake < 0:
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._poll.register(self._wake, select.POLLIN)
                 self._until = due
                 # not `threading.Thread`, whose start goes wrong when a signal's handler raises in it
                 _thread.start_new_thread(self._run, ())
@@ -136,19 +138,15 @@ class Keeper:
                 now = monotonic()
                 due = self._watches.run(now)
                 if due is None and idle:
+                    self._poll.unregister(self._wake)
                     os.close(self._wake)
                     self._wake = -1
                     return
                 idle = due is None
                 self._until = now + _LINGER if due is None else due
-            watched: list[Any] = [self._wake, *self._irmd]
-            try:
-                ready, _, _ = select.select(watched, [], [], self._until - now)
-            except (OSError, ValueError):  # the connection was closed: the process found out by itself
-                self._irmd = []
-                continue
-            if self._wake in ready:
-                os.eventfd_read(self._wake)
-            elif ready:
-                self._irmd = []
-                self._lost()
+            for fd, _ in self._poll.poll(max(self._until - now, 0) * 1000):
+                if fd == self._wake:
+                    os.eventfd_read(fd)
+                else:  # its end, whoever closed it
+                    self._poll.unregister(fd)
+                    self._lost()

@@ -443,6 +443,57 @@ def test_a_daemon_that_goes_takes_the_flows_of_its_layers_along(layered: Host, w
         program.communicate()
 
 
+def test_a_daemon_that_hangs(host: Host) -> None:
+    serve(host)
+    code = """
+import sys
+from ouro_core import *
+flow = flow_alloc("srv", timeout=20)
+print("up", flush=True)
+sys.stdin.readline()
+flow.write(b"x")
+print(flow.read(), flush=True)
+try:
+    flow_alloc("srv", timeout=0.1)
+except FlowTimeout as e:
+    print(e.code, flush=True)
+flow.close()
+print("closed", flush=True)
+sys.stdin.readline()
+with flow_alloc("srv", timeout=20) as flow:
+    flow.write(b"again")
+    print(flow.read(), flush=True)
+sys.stdin.readline()
+"""
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=host.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert program.stdin is not None
+    assert host.daemon is not None
+
+    def go() -> None:
+        assert program.stdin is not None
+        program.stdin.write("go\n")
+        program.stdin.flush()
+
+    try:
+        lines(program, "up")
+        host.daemon.send_signal(signal.SIGSTOP)
+        go()
+        lines(program, "b'x'", "-110", "closed")
+        host.daemon.send_signal(signal.SIGCONT)
+        go()
+        lines(program, "b'again'")
+        eventually(lambda: host.status().flows == 0)
+        go()
+        assert program.wait(30) == 0
+    finally:
+        host.daemon.send_signal(signal.SIGCONT)
+        program.kill()
+        program.communicate()
+
+
 def test_a_peer_that_hangs_times_out_and_one_that_is_idle_does_not(served: Host) -> None:
     code = """
 import threading

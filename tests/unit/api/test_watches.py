@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -167,3 +168,30 @@ def test_the_thread_tells_once_that_the_irmd_went_away(client: PacketClient, irm
     keeper.remove(a)
     a.close()
     b.close()
+
+
+def test_descriptors_beyond_what_select_can_take(client: PacketClient) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2000:
+        pytest.skip("needs 2000 descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    ours, theirs = socket.socketpair()
+    try:
+        assert ours.fileno() > 1023
+        told: list[None] = []
+        a, b = client.pair()
+        keeper = Keeper(ours, lambda: told.append(None))
+        keeper.add(a, 0.05)
+        until(lambda: bool(a.state & State.PEER))
+        theirs.close()
+        keeper.add(b, 60)
+        until(lambda: told == [None])
+        a.close()
+        b.close()
+    finally:
+        for fd in held:
+            os.close(fd)
+        ours.close()
+        theirs.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
