@@ -141,7 +141,7 @@ def test_several_sets_share_the_lane(host: Any) -> None:
         for _, theirs in flows:
             theirs.write(b"%d" % n)
         for _, theirs in flows:
-            assert theirs.read() == b"%d" % n
+            assert theirs.read() == b"%d" % n, failures
     for thread in threads:
         thread.join(30)
     assert not failures

@@ -431,3 +431,68 @@ def test_random_life(host: Any) -> None:
         a.close()
         b.close()
         assert not host.used()
+
+
+def test_packets_that_close_the_flow_while_they_are_written(host: Any) -> None:
+    """What the caller's iterator does is its own affair; memory stays safe."""
+    for closing in (0, 1, 3):
+        a, b = host.joined()
+
+        def packets(a: FlowEnd = a, closing: int = closing) -> Any:
+            for n in range(5):
+                if n == closing:
+                    a.close()
+                yield b"%d" % n
+
+        if closing:
+            assert a.write_many(packets()) == closing
+        else:
+            with pytest.raises(BadDescriptor):
+                a.write_many(packets())
+        b.set_options(NON_BLOCKING)
+        assert [b.read() for _ in range(closing)] == [b"%d" % n for n in range(closing)]
+
+
+def test_an_error_among_many_packets_loses_none_before_it(host: Any) -> None:
+    a, b = host.joined()
+    with pytest.raises(TypeError):
+        a.write_many([b"1", b"2", None, b"4"])
+    assert b.read_many() == [b"1", b"2"]
+    assert a.write_many([b"1", bytes(2 << 20), b"3"]) == 1
+    with pytest.raises(TooLong):
+        a.write_many([bytes(2 << 20)])
+    assert b.read_many() == [b"1"]
+
+
+def test_threads_that_read_in_parts(host: Any) -> None:
+    """Pieces go to whoever asks; no byte and no block is lost."""
+    a, b = host.joined()
+    b.set_options(Options(read_timeout=30.0, spin=0.0))
+    total, taken = 300 * 10, [0]
+    lock = threading.Lock()
+
+    def pieces() -> None:
+        buffer = bytearray(3)
+        while True:
+            n = b.readinto(buffer)
+            with lock:
+                taken[0] += n
+                if taken[0] == total:
+                    b.mark(State.DOWN)
+                if taken[0] >= total:
+                    return
+
+    def reader() -> None:
+        try:
+            pieces()
+        except FlowDown:
+            pass
+
+    threads = [background(reader)[0] for _ in range(4)]
+    for _ in range(300):
+        a.write(b"0123456789")
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert taken == [total]
+    assert not host.used()

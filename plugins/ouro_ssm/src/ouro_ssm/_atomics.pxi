@@ -38,6 +38,25 @@ cdef extern from *:
     OU_INLINE int      ou_cas(uint32_t *p, uint32_t old, uint32_t new_) {
         return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
     }
+    /* Waiter words: the wish in the two low bits, above it a count of the wishes that were taken. Who arms gets the
+       value to sleep on; it never comes back after the wish was taken, whoever arms again meanwhile. */
+    OU_INLINE uint32_t ou_arm(uint32_t *p, uint32_t wish) {
+        uint32_t old = __atomic_load_n(p, __ATOMIC_RELAXED), armed;
+        do armed = (old & ~3u) | wish;
+        while (!__atomic_compare_exchange_n(p, &old, armed, 1, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+        return armed;
+    }
+    OU_INLINE uint32_t ou_arm_also(uint32_t *p, uint32_t wish) {
+        return __atomic_fetch_or(p, wish, __ATOMIC_SEQ_CST) | wish;
+    }
+    OU_INLINE uint32_t ou_wish(const uint32_t *p)              { return __atomic_load_n(p, __ATOMIC_RELAXED) & 3; }
+    OU_INLINE uint32_t ou_take_wish(uint32_t *p) {
+        uint32_t old = __atomic_load_n(p, __ATOMIC_RELAXED);
+        while (!__atomic_compare_exchange_n(p, &old, (old & ~3u) + 4, 1, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) { }
+        return old & 3;
+    }
+    OU_INLINE void     ou_withdraw(uint32_t *p, uint32_t wish) { __atomic_fetch_and(p, ~wish, __ATOMIC_SEQ_CST); }
+
     OU_INLINE uint64_t ou_load64(const uint64_t *p)            { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     OU_INLINE void     ou_store64(uint64_t *p, uint64_t v)     { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     OU_INLINE uint64_t ou_exchange64(uint64_t *p, uint64_t v)  { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
@@ -136,6 +155,11 @@ cdef extern from *:
     uint32_t ou_fetch_or(uint32_t *, uint32_t) nogil
     uint32_t ou_fetch_and(uint32_t *, uint32_t) nogil
     bint ou_cas(uint32_t *, uint32_t, uint32_t) nogil
+    uint32_t ou_arm(uint32_t *, uint32_t) nogil
+    uint32_t ou_arm_also(uint32_t *, uint32_t) nogil
+    uint32_t ou_wish(const uint32_t *) nogil
+    uint32_t ou_take_wish(uint32_t *) nogil
+    void ou_withdraw(uint32_t *, uint32_t) nogil
     uint64_t ou_load64(const uint64_t *) nogil
     void ou_store64(uint64_t *, uint64_t) nogil
     uint64_t ou_exchange64(uint64_t *, uint64_t) nogil

@@ -78,8 +78,8 @@ cdef is_eventfd(fd):
 cdef class Loop:
     """Lane *loop* of one client: takes bits and gives them to the `EventSet` that has the end. Under the GIL.
 
-    Several threads may sleep on the lane of one segment: each adds its wish to the waiter word, only wakers clear it,
-    and who takes bits that are for a set whose thread sleeps wakes that thread.
+    Several threads may sleep on the lane of one segment: each adds its wish to the waiter word, which is taken by
+    wakers only (or by the last sleeper, for itself), and who takes bits that are for another set wakes all sleepers.
     """
     cdef list own                    # Events
     cdef int sleepers
@@ -126,7 +126,7 @@ cdef class Loop:
         for events in self.own:
             if what & LANE_EVENTFD:
                 events.armed = True
-            ou_fetch_or(&events.shm.lanes[LOOP].waiter, what)
+            ou_arm_also(&events.shm.lanes[LOOP].waiter, what)
         ou_fence_after_rmw()
 
     cdef wake(self):
@@ -141,7 +141,7 @@ cdef class Loop:
         write may come later, so it stays owed until something was read."""
         cdef Events events
         for events in self.own:
-            if events.armed and not ou_load(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
+            if events.armed and not ou_wish(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
                 events.armed = False
                 events.owed = True
             if ou_load(&events.shm.lanes[LOOP].kicked):
@@ -233,9 +233,9 @@ cdef class EventSet:
         core.wanted = DONE
         if core.token >= 0:
             if not core.readers:
-                ou_exchange(&core.rx.notify, NOBODY)
+                ou_withdraw(&core.rx.notify, NOTIFY_LOOP)
             if not core.writers:
-                ou_exchange(&core.tx.wwait, NOBODY)
+                ou_withdraw(&core.tx.wwait, NOTIFY_LOOP)
 
     cdef poke(self):
         """The set has something pending: threads that sleep on it, and loops that watch it, must look."""
@@ -371,16 +371,16 @@ cdef class EventSet:
             return
         events = self.loop.own[0]
         word = &events.shm.lanes[LOOP].waiter
-        cdef uint32_t wish = ou_fetch_or(word, LANE_FUTEX) | LANE_FUTEX
+        cdef uint32_t armed = ou_arm_also(word, LANE_FUTEX)
         ou_fence_after_rmw()
         if self.loop.anything() or self.pending:
             return
         self.loop.sleepers += 1
         with nogil:
-            rc = ou_futex_wait(word, wish, timeout)
+            rc = ou_futex_wait(word, armed, timeout)
         self.loop.sleepers -= 1
         if not self.loop.sleepers:
-            ou_fetch_and(word, ~<uint32_t> LANE_FUTEX)
+            ou_withdraw(word, LANE_FUTEX)
         if rc == -EINTR:
             PyErr_CheckSignals()
 
@@ -427,7 +427,7 @@ cdef uint32_t look(EndCore e):
     if e.rest or peek(e, &slot):
         events = 1
     else:
-        ou_exchange(&e.rx.notify, NOTIFY_LOOP)
+        ou_arm(&e.rx.notify, NOTIFY_LOOP)
         ou_fence_after_rmw()
         if peek(e, &slot):
             events = 1
@@ -450,7 +450,7 @@ cdef bint room_again(EndCore e):
     """Whether a write that found no room may be tried again; else the reader has been asked to tell."""
     if has_room(e):
         return True
-    ou_exchange(&e.tx.wwait, NOTIFY_LOOP)
+    ou_arm(&e.tx.wwait, NOTIFY_LOOP)
     ou_fence_after_rmw()
     return has_room(e)
 

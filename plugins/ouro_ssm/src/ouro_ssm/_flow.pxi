@@ -90,8 +90,8 @@ cdef class FlowEnd:
         if e.token < 0:
             self._unmap()
         elif e.readers == 0:
-            if ou_load(&e.rx.notify) == FUTEX:
-                ou_exchange(&e.rx.notify, NOBODY)
+            if ou_wish(&e.rx.notify) == FUTEX:
+                ou_withdraw(&e.rx.notify, FUTEX)
             if e.event_set is not None:
                 # We overwrote its wish.
                 e.event_set.pending[e] = None
@@ -154,15 +154,15 @@ cdef class FlowEnd:
         cdef EndCore e = self.core
         cdef Py_buffer view
         cdef Py_ssize_t n
-        self._ready()
-        if e.ended:
-            e.ended = False
-            return 0
         PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
         try:
-            if not e.rest:
-                if not peek(e, &slot):
-                    self._wait_packet(&slot)
+            self._ready()
+            if e.ended:
+                e.ended = False
+                return 0
+            if not e.rest and not peek(e, &slot):
+                self._wait_packet(&slot)
+            if not e.rest:           # still: another thread may have left one while we waited
                 e.rx_packets += 1
                 e.rx_bytes += slot.length
                 if slot.length <= view.len and not (e.partial_read and slot.length == view.len):
@@ -272,6 +272,7 @@ cdef class FlowEnd:
         """Frees wake the pool's waiter word; changes of this flow's state do as well."""
         cdef EndCore e = self.core
         cdef int rc = 0
+        cdef uint32_t armed
         cdef Pool keep = e.pool_object
         cdef int64_t start = now, until = now + spin_budget(&e.write_spin, now, e.longest_spin)
         e.writers += 1
@@ -280,14 +281,14 @@ cdef class FlowEnd:
                 now = spin_yield(now)
         if now >= until:
             e.write_spin.credit -= now - start
-            ou_exchange(keep.view.waiter, FUTEX)
+            armed = ou_arm(keep.view.waiter, FUTEX)
             ou_fence_after_rmw()
             if not self._block_free(length):
                 e.sleeps += 1
                 with nogil:
                     now = ou_now() if end >= 0 else 0
                     if end < 0 or now < end:
-                        rc = ou_futex_wait(keep.view.waiter, FUTEX, end - now if end >= 0 else -1)
+                        rc = ou_futex_wait(keep.view.waiter, armed, end - now if end >= 0 else -1)
         self._back_from_write(rc)
 
     cdef bint _block_free(self, size_t length):
@@ -300,8 +301,8 @@ cdef class FlowEnd:
         e.writers -= 1
         if e.token < 0:
             self._unmap()
-        elif e.writers == 0 and ou_load(&e.tx.wwait) == FUTEX:
-            ou_exchange(&e.tx.wwait, NOBODY)
+        elif e.writers == 0 and ou_wish(&e.tx.wwait) == FUTEX:
+            ou_withdraw(&e.tx.wwait, FUTEX)
         if rc == -EINTR:
             PyErr_CheckSignals()
 
@@ -316,16 +317,18 @@ cdef class FlowEnd:
     def write(self, data):
         cdef EndCore e = self.core
         cdef Py_buffer view
-        self._ready()
         if PyBytes_CheckExact(data):
+            self._ready()
             self._put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
-        else:
-            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-            try:
-                self._put(<const char *> view.buf, view.len)
-            finally:
-                PyBuffer_Release(&view)
-        publish(e)
+            publish(e)
+            return
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self._ready()
+            self._put(<const char *> view.buf, view.len)
+            publish(e)
+        finally:
+            PyBuffer_Release(&view)
 
     def write_many(self, packets):
         cdef EndCore e = self.core
@@ -334,20 +337,24 @@ cdef class FlowEnd:
         cdef int met = DONE
         self._ready()
         try:
+            # The caller's iterator and its buffers are Python code: the end may be closed when they come back.
             for data in packets:
                 PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
                 try:
-                    if count:
+                    if not count:
+                        self._ready()
+                        self._put(<const char *> view.buf, view.len)
+                    elif e.token == self.token:
                         met = put(e, <const char *> view.buf, view.len)
                     else:
-                        self._put(<const char *> view.buf, view.len)
+                        met = REFUSED
                 finally:
                     PyBuffer_Release(&view)
                 if met:
                     break
                 count += 1
         finally:
-            if count:
+            if count and e.token >= 0:
                 publish(e)
         return count
 

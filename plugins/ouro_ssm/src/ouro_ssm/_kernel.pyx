@@ -24,12 +24,14 @@ puts the flow DOWN). A slot is copied once and checked in the copy. Several thre
 it is held from `peek` to `publish`, and released only to spin and to sleep, where a thread touches nothing but waiter
 words. So no further lock is needed; on an interpreter without a GIL this module brings the GIL back.
 
-Sleeping. A waiter word says what the other side has to do: nothing, wake a futex, set a bit in an event set. A
-sleeper (1) stores its wish, (2) a full fence, (3) looks again, (4) sleeps *on that word*. Its counterpart (a)
-publishes, (b) a full fence, (c) loads the word, and if it is set (d) exchanges it to 0, (e) does what it said. A word
-is cleared by who grants the wish, or under the GIL by the last thread of the sleeping process that comes back, never
-by a thread that leaves others behind. In a stream nobody sleeps, so it costs one fence and a load from a line that
-stays shared.
+Sleeping. A waiter word says what the other side has to do: nothing, wake a futex, set a bit in an event set. A sleeper
+(1) arms: stores its wish and remembers the word's new value, (2) a full fence, (3) looks again, (4) sleeps *on that
+word*, if it still has that value. Its counterpart (a) publishes, (b) a full fence, (c) loads the word, and if there is
+a wish (d) takes it, (e) does what it said. Taking clears the wish and counts up the rest of the word, so that an armed
+value never comes back: without the count, a second thread that arms between (1) and (4) of a first, after the wish of
+the first was taken, would send the first to sleep over what it waits for. A wish is taken by who grants it, or
+withdrawn under the GIL by the last sleeper of the process that comes back. In a stream nobody sleeps, so it costs one
+fence and a load from a line that stays shared.
 
 Why each order holds:
  * Packet before head: block, slot and tag are written before the release store of `head`; the reader's acquire load
@@ -38,10 +40,10 @@ Why each order holds:
    gets the block does so by a CAS (acquire) that reads that 0, who fills the slot has loaded `tail` with acquire; so
    nobody overwrites what is still being copied.
  * No lost wake-up: (1)(2)(3) against (a)(b)(c) is Dekker's pattern: with a full fence on both sides at least one sees
-   the other's store. If it is the sleeper, it does not sleep. If it is the counterpart, it exchanges the word; a
-   sleeper that has not reached the kernel yet finds another value there than it expects, for the kernel compares and
-   queues in one step. This is why one sleeps on the waiter word and not on `head`: with two words a wake-up for the
-   last sleep could be spent on the next one.
+   the other's store. If it is the sleeper, it does not sleep. If it is the counterpart, it takes the wish; a sleeper
+   that has not reached the kernel yet finds another value there than it expects, for the kernel compares and queues in
+   one step. This is why one sleeps on the waiter word and not on `head`: with two words a wake-up for the last sleep
+   could be spent on the next one.
  * The full fence (b) is an explicit one after `head`. After `tail` it is the hint's fetch-or, a full barrier on x86;
    on other processors `ou_fence_after_rmw` adds it. A reader that frees no block (zero copy, keep-alive) fences
    itself. `wwait`, which the reader loads, and the pool's waiter word are ordered by the same one.
@@ -52,9 +54,9 @@ Why each order holds:
    before the words. If the setter sees the summary set, the exchange that clears it comes later and so finds the bit.
    Then the lane's waiter word, as above. Bits are levels: a spurious one costs a look, and a reader arms its ring
    only after it saw it empty, looks again, and stays on the pending list otherwise.
- * State (CLOSED, DEAD, DOWN) is or-ed into both rings before all four waiter words are exchanged and woken. A sleeper
-   looks at the state in its step (3), so it is Dekker's pattern again. The broker wakes even words that are 0: their
-   waker may have died between (d) and (e).
+ * State (CLOSED, DEAD, DOWN) is or-ed into both rings before all four wishes are taken and all sleepers woken. A sleeper
+   looks at the state in its step (3), so it is Dekker's pattern again. The broker wakes even words without a wish:
+   their waker may have died between (d) and (e).
  * attach against destroy: one stores `side` and loads `revoked`, the other the opposite, both with a full barrier.
 
 Forks. Mappings are not inherited (MADV_DONTFORK), so a child must not touch them: every object remembers the

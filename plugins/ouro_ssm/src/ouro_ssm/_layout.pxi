@@ -21,8 +21,7 @@ cdef enum:
     BULK = 0
     LOOP = 1
 
-    # What a waiter word says the sleeping side wants. On rings:
-    NOBODY = 0
+    # The wish in a waiter word (its two low bits; above is a count). On rings:
     FUTEX = 1                        # wake who sleeps on this word
     NOTIFY_BULK = 2                  # set the bit in the event set, lane bulk
     NOTIFY_LOOP = 3                  # the same, lane loop

@@ -132,8 +132,8 @@ cdef inline void hint_block(PoolView *p, uint32_t block) noexcept nogil:
 
 
 cdef inline void wake_pool(PoolView *p) noexcept nogil:
-    if ou_load(p.waiter):
-        ou_exchange(p.waiter, NOBODY)
+    if ou_wish(p.waiter):
+        ou_take_wish(p.waiter)
         ou_futex_wake(p.waiter)
 
 
@@ -207,7 +207,7 @@ cdef class Pool:
 
     def wake(self):
         """Also who was about to be woken by a process that died before it came to it."""
-        ou_exchange(self.view.waiter, NOBODY)
+        ou_take_wish(self.view.waiter)
         ou_futex_wake(self.view.waiter)
 
     def reap(self, owners):

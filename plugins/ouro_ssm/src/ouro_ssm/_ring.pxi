@@ -134,8 +134,8 @@ cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit) noex
     if not ou_load64(&lane.summary) & word_bit:
         ou_fetch_or64(&lane.summary, word_bit)
         ou_fence_after_rmw()
-    if ou_load(&lane.waiter):
-        wish = ou_exchange(&lane.waiter, NOBODY)
+    if ou_wish(&lane.waiter):
+        wish = ou_take_wish(&lane.waiter)
         if wish & LANE_FUTEX:
             ou_futex_wake(&lane.waiter)
         if wish & LANE_EVENTFD:
@@ -144,7 +144,7 @@ cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit) noex
 
 cdef void grant_wish(EndCore e, uint32_t *word) noexcept nogil:
     """The other side's waiter word is set: clear it, and do what it says."""
-    cdef uint32_t wish = ou_exchange(word, NOBODY)
+    cdef uint32_t wish = ou_take_wish(word)
     e.wakes += 1
     if wish == FUTEX:
         ou_futex_wake(word)
@@ -155,7 +155,7 @@ cdef void grant_wish(EndCore e, uint32_t *word) noexcept nogil:
 
 
 cdef inline void clear_and_wake(uint32_t *word) noexcept nogil:
-    ou_exchange(word, NOBODY)
+    ou_take_wish(word)
     ou_futex_wake(word)
 
 
@@ -184,6 +184,7 @@ cdef void leave_flow(EndCore e) noexcept nogil:
     """Close: the other end learns it, what nobody will read any more is freed."""
     cdef Slot slot
     cdef uint32_t turn
+    ou_store_release(&e.tx.head, e.head)
     ou_fetch_or(&e.rx.state, CLOSED)
     ou_fetch_or(&e.tx.state, CLOSED)
     if e.rest:
@@ -258,7 +259,7 @@ cdef inline bint peek(EndCore e, Slot *slot) noexcept nogil:
 
 cdef inline void wake_writer(EndCore e) noexcept nogil:
     """After tail was published and a full fence."""
-    if ou_load(&e.rx.wwait) and ou_load(&e.rx.head) - e.tail <= HALF:
+    if ou_wish(&e.rx.wwait) and ou_load(&e.rx.head) - e.tail <= HALF:
         grant_wish(e, &e.rx.wwait)
 
 
@@ -328,7 +329,7 @@ cdef inline void fill_slot(EndCore e, uint32_t block, uint32_t offset, uint32_t 
 cdef inline void publish(EndCore e) noexcept nogil:
     ou_store_release(&e.tx.head, e.head)
     ou_fence()
-    if ou_load(&e.tx.notify):
+    if ou_wish(&e.tx.notify):
         grant_wish(e, &e.tx.notify)
 
 
@@ -394,18 +395,18 @@ cdef bint spin_write(EndCore e, int64_t token, int64_t now) noexcept nogil:
 
 
 cdef int sleep_read(EndCore e, int64_t token, int64_t timeout) noexcept nogil:
-    ou_exchange(&e.rx.notify, FUTEX)
+    cdef uint32_t armed = ou_arm(&e.rx.notify, FUTEX)
     ou_fence_after_rmw()
     if read_over(e, token):
         return 0
     e.sleeps += 1
-    return ou_futex_wait(&e.rx.notify, FUTEX, timeout)
+    return ou_futex_wait(&e.rx.notify, armed, timeout)
 
 
 cdef int sleep_write(EndCore e, int64_t token, int64_t timeout) noexcept nogil:
-    ou_exchange(&e.tx.wwait, FUTEX)
+    cdef uint32_t armed = ou_arm(&e.tx.wwait, FUTEX)
     ou_fence_after_rmw()
     if space(e, token, HALF):
         return 0
     e.sleeps += 1
-    return ou_futex_wait(&e.tx.wwait, FUTEX, timeout)
+    return ou_futex_wait(&e.tx.wwait, armed, timeout)
