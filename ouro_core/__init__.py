@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .api.irm import Irm as Irm
     from .api.irm import IrmClient as IrmClient
     from .api.node import Node as Node
+    from .api.process import announce as announce
     from .api.process import flow_accept as flow_accept
     from .api.process import flow_alloc as flow_alloc
     from .api.process import flow_join as flow_join
@@ -70,7 +71,7 @@ _FROM = {
     "api.flowset": ("FlowSet",),
     "api.irm": ("Irm", "IrmClient"),
     "api.node": ("Node",),
-    "api.process": ("flow_accept", "flow_alloc", "flow_join"),
+    "api.process": ("announce", "flow_accept", "flow_alloc", "flow_join"),
     "contracts.packets": ("Event", "State"),
     "model.errors": (
         "AuthenticationFailed", "BadDescriptor", "BrokenPipe", "ConfigError", "CryptError", "Exists", "FlowDown",

@@ -26,11 +26,12 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from ouro_core.contracts.packets import Options, PacketClient
-from ouro_core.model.errors import IrmdError, OuroError, PacketsError
+from ouro_core.model.errors import Exists, IrmdError, OuroError, PacketsError
 from ouro_core.model.irm_requests import (
     Allocation,
     Announce,
     Announced,
+    BindProcess,
     FlowAccept,
     FlowAlloc,
     FlowDealloc,
@@ -47,7 +48,7 @@ from .flow import Flow, attach, check_qos
 from .signals import interruptible, undisturbed
 from .watches import Keeper
 
-__all__ = ["Process", "current", "flow_accept", "flow_alloc", "flow_join", "packet_client", "program_name"]
+__all__ = ["Process", "announce", "current", "flow_accept", "flow_alloc", "flow_join", "packet_client", "program_name"]
 
 R = TypeVar("R")
 
@@ -173,6 +174,17 @@ class Process:
     def alive(self) -> bool:
         """Whether that IRMd still is there."""
         return self._lifetime.alive()
+
+    def bind(self, name: str) -> None:
+        """Accept flows for a name from now on. Bound already: no error."""
+        with undisturbed():
+            channel = self._take()
+            try:
+                channel.call(BindProcess(os.getpid(), name), _GRACE)
+            except Exists:
+                pass
+            finally:
+                self._give_back(channel)
 
     # ---- flows
 
@@ -325,6 +337,17 @@ atexit.register(_exit)
 
 
 # ---------------------------------------------------------------- the public functions
+
+
+def announce(*names: str) -> None:
+    """Make this process known to the IRMd, which allocations do by themselves, and bind it to `names`.
+
+    A server that calls this with its name needs nobody to bind it. IrmdError; NotPermitted: a name belongs to somebody
+    else and is not open.
+    """
+    process = current()
+    for name in names:
+        process.bind(name)
 
 
 def flow_alloc(name: str, qos: QosSpec | None = None, timeout: float | None = None, data: bytes = b"") -> Flow:

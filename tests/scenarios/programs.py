@@ -1,22 +1,19 @@
 """Small programs that tests run as processes of their own."""
 
 ECHO = """
-import os, sys, threading
-from ouro_core import OuroError, flow_accept
-from ouro_core.api.irm import Irm
-def serve():
-    while True:
-        with flow_accept() as flow:
-            print("accepted", flush=True)
-            try:
-                while True:
-                    flow.write(flow.read())
-            except OuroError as e:
-                print("ended", e.code, flush=True)
-threading.Thread(target=serve).start()
-with Irm() as irm:
-    irm.bind_process(os.getpid(), sys.argv[1])
+import sys
+from ouro_core import OuroError, announce, flow_accept
+announce(sys.argv[1])
+announce(sys.argv[1])  # twice is harmless
 print("bound", flush=True)
+while True:
+    with flow_accept() as flow:
+        print("accepted", flush=True)
+        try:
+            while True:
+                flow.write(flow.read())
+        except OuroError as e:
+            print("ended", e.code, flush=True)
 """
 """Serves the name in its argument, one flow after the other."""
 

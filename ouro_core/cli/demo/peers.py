@@ -6,7 +6,7 @@ from time import perf_counter, perf_counter_ns
 from typing import Any, Final
 
 from ... import Flow, flow_accept, flow_alloc
-from ...api.process import current
+from ...api.process import announce
 from ...model.errors import FlowDown
 from .figures import ECHO, END, PINGS, SERVER, SINK, SPAN, STREAMS, Stream, round_trips
 
@@ -21,7 +21,7 @@ _CALLS: Final = 64
 
 def serve() -> None:
     """One flow after the other."""
-    current()
+    announce()
     print(READY, flush=True)
     while True:
         with flow_accept() as flow:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from ouro_core.api.process import current
+from ouro_core import announce
 from ouro_core.model.errors import OuroError
 from ouro_core.model.log import setup_logging
 
@@ -24,7 +24,7 @@ def announced() -> bool:
     if debug := os.environ.get("OURO_DEBUG"):
         setup_logging(debug=debug.split(","))
     try:
-        current()
+        announce()
     except OuroError as e:
         print("FATAL: Could not announce to IRMd.", file=sys.stderr)
         print(e, file=sys.stderr)
