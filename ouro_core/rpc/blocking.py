@@ -63,10 +63,12 @@ class BlockingChannel:
         try:
             self._within(deadline)
             sent = _fds.send(self._sock, data, fds)
-            self._within(deadline)
-            self._sock.sendall(data[sent:])
+            if sent < len(data):
+                self._within(deadline)
+                self._sock.sendall(data[sent:])
             frame = self._read(deadline)
-            self._sock.settimeout(None)
+            if deadline is not None:
+                self._sock.settimeout(None)
         except TimeoutError:
             raise FlowTimeout(f"the IRMd did not answer within {timeout:g} s") from None
         except OSError as e:
@@ -75,9 +77,11 @@ class BlockingChannel:
         return answer
 
     def _within(self, deadline: float | None) -> None:
-        """Whatever is done next with the socket ends at the deadline."""
-        rest = None if deadline is None else deadline - time.monotonic()
-        if rest is not None and rest <= 0:
+        """Whatever is done next with the socket ends at the deadline. Without one it waits, as between two calls."""
+        if deadline is None:
+            return
+        rest = deadline - time.monotonic()
+        if rest <= 0:
             raise TimeoutError
         self._sock.settimeout(rest)
 

@@ -20,26 +20,30 @@ MAX_FDS: Final = 32
 """Most descriptors with one frame: three grants."""
 _ANCILLARY: Final = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 _READ: Final = 65536
+# plain numbers: each operation with the enumerations of `socket` takes a microsecond
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
+_CLOSE_ON_EXEC: Final = int(socket.MSG_CMSG_CLOEXEC)
+_CUT_OFF: Final = int(socket.MSG_CTRUNC)
 
 
 def send(sock: socket.socket, data: bytes | memoryview, fds: Sequence[int]) -> int:
     """Send what goes, the descriptors with the first byte. Returns the bytes sent; as the socket blocks or not."""
     if not fds:
-        return sock.send(data, socket.MSG_NOSIGNAL)
+        return sock.send(data, _NO_SIGNAL)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-    return sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+    return sock.sendmsg([data], rights, _NO_SIGNAL)
 
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Bytes (none: end of file) and the descriptors that came with them. WireError when some were cut off."""
-    data, ancillary, flags, _ = sock.recvmsg(_READ, _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(_READ, _ANCILLARY, _CLOSE_ON_EXEC)
     fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             numbers = array.array("i")
             numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
             fds.extend(numbers)
-    if flags & socket.MSG_CTRUNC:
+    if flags & _CUT_OFF:
         close_fds(fds)
         raise WireError("descriptors of a message were cut off: too many of them, or no free number")
     return data, fds
