@@ -32,6 +32,7 @@ def main() -> int:
         print(f"no case is called {', '.join(options.only)}; --list shows all", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # installed programs have byte code, and start the faster for it
     prototype, why = _prototype() if not options.ours else (None, "not asked for")
     about = {**machine(), "prototype": why or "on PATH"}
     try:

@@ -11,7 +11,7 @@ __all__ = ["cases"]
 
 def cases(runs: int, quick: bool) -> list[Case]:
     """Allocation alone: both ends keep their flows. With deallocation: both give them back at once."""
-    count = 30 if quick else 100
+    count = 60 if quick else 200
 
     def case(name: str, title: str, what: str, target: Target | None, layer: bool) -> Case:
         def measure(side: Side) -> Sequence[float]:

@@ -99,10 +99,11 @@ class Side(ABC):
         """Run a program to its end, whatever its status. subprocess.TimeoutExpired."""
 
     def run(self, words: Sequence[str]) -> str:
-        """What a program printed. Unable: it failed."""
+        """What a program printed. Unable: it failed, and its last line."""
         done = self.execute(words)
         if done.returncode:
-            raise Unable(f"{' '.join(words)} ended with {done.returncode}: {done.stdout}{done.stderr}")
+            last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+            raise Unable(f"{' '.join(words)} ended with {done.returncode}: {last}")
         return done.stdout
 
     @contextlib.contextmanager

@@ -84,11 +84,13 @@ static int accept_flows(int keep)
 
 static int alloc_flows(const char * name, int count, int keep)
 {
-        int *  fds   = calloc(count, sizeof(*fds));
-        double start = now();
+        int *  fds = calloc(count, sizeof(*fds));
+        double start;
         double seconds;
         int    i;
 
+        flow_dealloc(must(flow_alloc(name, NULL, &timeout), "flow_alloc"));
+        start = now();
         for (i = 0; i < count; i++) {
                 fds[i] = must(flow_alloc(name, NULL, &timeout), "flow_alloc");
                 if (!keep)

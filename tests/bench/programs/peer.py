@@ -71,6 +71,7 @@ def accept(what: str) -> None:
 
 
 def alloc(name: str, count: str, what: str) -> None:
+    flow_alloc(name, timeout=TIMEOUT).close()  # this process is known to the daemon now
     flows = []
     start = perf_counter()
     for _ in range(int(count)):
