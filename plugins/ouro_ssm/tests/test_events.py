@@ -373,3 +373,61 @@ def test_very_long_timeouts(host: Any, timeout: float) -> None:
     assert b.read() == b"x"
     assert events.wait(timeout) == [(a, Event.PACKET)]
     timer.join()
+
+
+@pytest.mark.parametrize("descriptors", [0, 2, 4])
+def test_threads_with_sets_over_several_domains(host: Any, descriptors: int) -> None:
+    """Some sleep in `wait`, some in a selector; each takes bits of the others, and none is forgotten."""
+    client, other, user = host.client(), host.client(), host.client(uid=1000)
+    count = 150
+    flows = [host.flow(client, user if n % 2 else other) for n in range(4)]
+    failures: list[object] = []
+
+    def echo(end: FlowEnd, events: EventSet, watch: bool) -> None:
+        try:
+            for _ in range(count):
+                found = [] if watch else events.wait(30.0)
+                while not found:
+                    found = events.poll()
+                    if not found:
+                        assert readable(events, 30.0)
+                assert found == [(end, Event.PACKET)]
+                end.write(end.read())
+        except BaseException as e:
+            failures.append(e)
+
+    threads = []
+    for n, (mine, _) in enumerate(flows):
+        events = client.event_set()
+        events.add(mine)
+        threads.append(threading.Thread(target=echo, args=(mine, events, n < descriptors)))
+        threads[-1].start()
+    for n in range(count):
+        for _, theirs in flows:
+            theirs.write(b"%d" % n)
+        for _, theirs in flows:
+            assert theirs.read() == b"%d" % n, failures
+    for thread in threads:
+        thread.join(30)
+    assert not failures
+
+
+def test_watched_descriptors_come_to_rest(host: Any) -> None:
+    """After any traffic an empty poll leaves nothing readable: a loop would turn for ever."""
+    client, other, user = host.client(), host.client(), host.client(uid=1000)
+    flows = [host.flow(client, user if n % 2 else other) for n in range(3)]
+    sets = []
+    for mine, _ in flows:
+        sets.append(client.event_set())
+        sets[-1].add(mine)
+        sets[-1].fileno()
+    for n in range(200):
+        mine, theirs = flows[n % 3]
+        theirs.write(b"x")
+        sets[n * 7 % 3].poll()
+        assert sets[n % 3].wait(30.0) == [(mine, Event.PACKET)]
+        mine.read()
+        for _ in range(3):
+            for events in sets:
+                assert events.poll() == []
+        assert not any(readable(events) for events in sets)

@@ -58,7 +58,6 @@ cdef extern from *:
     OU_INLINE void     ou_withdraw(uint32_t *p, uint32_t wish) { __atomic_fetch_and(p, ~wish, __ATOMIC_SEQ_CST); }
 
     OU_INLINE uint64_t ou_load64(const uint64_t *p)            { return __atomic_load_n(p, __ATOMIC_RELAXED); }
-    OU_INLINE void     ou_store64(uint64_t *p, uint64_t v)     { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     OU_INLINE uint64_t ou_exchange64(uint64_t *p, uint64_t v)  { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
     OU_INLINE uint64_t ou_fetch_or64(uint64_t *p, uint64_t v)  { return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST); }
     OU_INLINE uint64_t ou_fetch_and64(uint64_t *p, uint64_t v) { return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST); }
@@ -129,7 +128,7 @@ cdef extern from *:
         short events
         short revents
 
-    int EINTR, EAGAIN, ETIMEDOUT, ENOBUFS, EMSGSIZE
+    int EINTR
     int POLLIN
     int64_t OU_GUARD_MIN, OU_GUARD_MAX
     int MADV_DONTFORK, MAP_SHARED, MAP_ANONYMOUS, PROT_READ, PROT_WRITE
@@ -161,7 +160,6 @@ cdef extern from *:
     uint32_t ou_take_wish(uint32_t *) nogil
     void ou_withdraw(uint32_t *, uint32_t) nogil
     uint64_t ou_load64(const uint64_t *) nogil
-    void ou_store64(uint64_t *, uint64_t) nogil
     uint64_t ou_exchange64(uint64_t *, uint64_t) nogil
     uint64_t ou_fetch_or64(uint64_t *, uint64_t) nogil
     uint64_t ou_fetch_and64(uint64_t *, uint64_t) nogil

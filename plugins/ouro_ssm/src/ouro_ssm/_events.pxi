@@ -80,9 +80,12 @@ cdef class Loop:
 
     Several threads may sleep on the lane of one segment: each adds its wish to the waiter word, which is taken by
     wakers only (or by the last sleeper, for itself), and who takes bits that are for another set wakes all sleepers.
+    Sets that watch eventfds, in a selector or because they sleep over several domains, cannot count on that: whoever
+    reads an eventfd or takes bits arms again for them before it goes its way (`share`).
     """
     cdef list own                    # Events
-    cdef int sleepers
+    cdef int sleepers                # threads on the futex of a lane
+    cdef int watchers                # sets that watch eventfds
 
     def __cinit__(self):
         self.own = []
@@ -90,6 +93,13 @@ cdef class Loop:
     cdef add(self, Events events):
         if events not in self.own:
             self.own.append(events)
+
+    cdef share(self, EventSet taker):
+        """Takes bits; if others watch the eventfds, these are armed when this returns."""
+        self.take(taker)
+        if self.watchers > taker.watching:
+            self.arm()
+            self.take(taker)
 
     cdef take(self, EventSet taker):
         cdef Events events
@@ -121,12 +131,15 @@ cdef class Loop:
                 return True
         return False
 
-    cdef wish(self, uint32_t what):
+    cdef arm(self):
+        """Eventfds are wanted. Where the last wish was granted meanwhile, there is something to read."""
         cdef Events events
+        cdef uint32_t before
         for events in self.own:
-            if what & LANE_EVENTFD:
-                events.armed = True
-            ou_arm_also(&events.shm.lanes[LOOP].waiter, what)
+            before = ou_fetch_or(&events.shm.lanes[LOOP].waiter, LANE_EVENTFD)
+            if events.armed and not before & LANE_EVENTFD:
+                events.owed = True
+            events.armed = True
         ou_fence_after_rmw()
 
     cdef wake(self):
@@ -134,7 +147,9 @@ cdef class Loop:
         cdef Events events
         if self.sleepers:
             for events in self.own:
-                clear_and_wake(&events.shm.lanes[LOOP].waiter)
+                if ou_take_wish(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
+                    ou_event_write(events.fds[LOOP])
+                ou_futex_wake(&events.shm.lanes[LOOP].waiter)
 
     cdef drain(self):
         """Reads the eventfds that were written, and only those. A wish that is gone was granted, or is about to be: the
@@ -167,6 +182,7 @@ cdef class EventSet:
     cdef int own_fd                  # an eventfd: something is pending that no lane will tell of
     cdef int epoll_fd
     cdef set watched                 # eventfds of lanes in the epoll set
+    cdef int watching                # how often this set is among the watchers
     cdef bint signalled
     cdef Spin spinning
     cdef object __weakref__
@@ -251,7 +267,7 @@ cdef class EventSet:
         """Ends with events, merged into `found`: {EndCore: events}."""
         cdef EndCore core
         cdef uint32_t events
-        self.loop.take(self)
+        self.loop.share(self)
         for core in list(self.pending):
             events = look(core)
             if not events & 1:       # Event.PACKET
@@ -278,8 +294,9 @@ cdef class EventSet:
             if events.fds[LOOP] not in self.watched:
                 self._watch(events.fds[LOOP])
         self.loop.drain()
+        self.loop.share(self)
         while not self.pending:
-            self.loop.wish(LANE_EVENTFD)
+            self.loop.arm()
             if not self.loop.anything():
                 if self.signalled:
                     self.signalled = False
@@ -300,9 +317,14 @@ cdef class EventSet:
             if self.epoll_fd < 0:
                 raise PacketsError("no descriptor is left for an event set")
             ou_epoll_add(self.epoll_fd, self.own_fd)
+            self._watches(1)
             self.loop.take(self)
             self.arm({}) if not self.pending else self.signal()
         return self.epoll_fd
+
+    cdef _watches(self, int more):
+        self.watching += more
+        self.loop.watchers += more
 
     cdef _open_own(self):
         if self.own_fd < 0:
@@ -396,14 +418,16 @@ cdef class EventSet:
             fds[count].fd, fds[count].events = events.fds[LOOP], POLLIN
             count += 1
         self.loop.drain()
-        self.loop.wish(LANE_EVENTFD)
+        self.loop.arm()
         if self.loop.anything() or self.pending:
             return
         if self.signalled:
             self.signalled = False
             ou_event_read(self.own_fd)
+        self._watches(1)
         with nogil:
             rc = ou_poll(fds, count, timeout)
+        self._watches(-1)
         self.loop.drain()
         if rc == -EINTR:
             PyErr_CheckSignals()
@@ -415,6 +439,8 @@ cdef class EventSet:
             self.forget(core)
         self.closed = True
         self.poke()
+        if self.epoll_fd >= 0:
+            self._watches(-1)
         self._close_fds()
 
 

@@ -54,9 +54,9 @@ Why each order holds:
    before the words. If the setter sees the summary set, the exchange that clears it comes later and so finds the bit.
    Then the lane's waiter word, as above. Bits are levels: a spurious one costs a look, and a reader arms its ring
    only after it saw it empty, looks again, and stays on the pending list otherwise.
- * State (CLOSED, DEAD, DOWN) is or-ed into both rings before all four wishes are taken and all sleepers woken. A sleeper
-   looks at the state in its step (3), so it is Dekker's pattern again. The broker wakes even words without a wish:
-   their waker may have died between (d) and (e).
+ * State (CLOSED, DEAD, DOWN) is or-ed into both rings before all four wishes are taken and all sleepers woken. A
+   sleeper looks at the state in its step (3), so it is Dekker's pattern again. The broker wakes even words without a
+   wish: their waker may have died between (d) and (e).
  * attach against destroy: one stores `side` and loads `revoked`, the other the opposite, both with a full barrier.
 
 Forks. Mappings are not inherited (MADV_DONTFORK), so a child must not touch them: every object remembers the
