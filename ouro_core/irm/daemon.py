@@ -52,10 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plugins = PluginHost.from_environment()
         launcher = ZygoteLauncher(plugins, debug=debug, log=options.log, output=output)
-        return asyncio.run(_serve(plugins, launcher, configuration))
+        status = asyncio.run(_serve(plugins, launcher, configuration))
+        os.ftruncate(lock, 0)
     except OuroError as e:
         log.error("%s", e)
         return 1
+    else:
+        log.info("Ouroboros IPC Resource Manager daemon exited. Bye.")
+        return status
     finally:
         os.close(lock)
 
@@ -136,8 +140,6 @@ async def _serve(plugins: PluginHost, launcher: ZygoteLauncher, configuration: C
     finally:
         server.close()
         await irm.close()
-    os.truncate(runtime_dir() / "irmd.lock", 0)
-    log.info("Ouroboros IPC Resource Manager daemon exited. Bye.")
     return status
 
 

@@ -42,6 +42,7 @@ class IrmServer:
         self._per_user: dict[int, int] = {}
         self._watched: dict[int, Process] = {}  # by pidfd
         self._listener = self._listen()
+        self._inode = _inode(path)
         self._loop.add_reader(self._listener.fileno(), self._accept)
 
     def _listen(self) -> socket.socket:
@@ -135,4 +136,13 @@ class IrmServer:
             self._loop.remove_reader(pidfd)
             close_fds([pidfd])
         self._watched.clear()
-        self._path.unlink(missing_ok=True)
+        if _inode(self._path) == self._inode:  # somebody who removed the directory may have another IRMd there by now
+            self._path.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

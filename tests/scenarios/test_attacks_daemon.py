@@ -1,0 +1,84 @@
+"""What users and circumstances do to a daemon: it lives on, for everybody else."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ouro_core.model.irm_requests import ListIpcps
+from ouro_core.testing.host import Host, eventually
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+
+USER = 12345
+PROLOGUE = f"""
+import os, sys, time
+from ouro_core import *
+from ouro_core.plugins import PluginHost
+PluginHost.from_environment().get("pool_allocators", "ssm")  # a user may not be allowed to read where it is installed
+import ouro_core.api.irm
+from ouro_core.api import process
+from ouro_core.contracts.packets import Options
+from ouro_core.model.errors import OutOfMemory
+from ouro_core.model.irm_requests import *
+from ouro_core.model.qos import RAW
+from ouro_core.rpc.blocking import BlockingChannel, connect
+from ouro_core.rpc.fds import close_grants
+from ouro_core.rpc.paths import irm_socket
+from ouro_core.wire.control import Frame, Kind, encode, frame_bytes
+os.setgroups([]); os.setgid({USER}); os.setuid({USER})
+def channel():
+    return BlockingChannel(connect(irm_socket()))
+"""
+
+
+@pytest.fixture
+def open_host() -> Iterator[Host]:
+    """A daemon that every user can reach."""
+    with tempfile.TemporaryDirectory(prefix="ouro-users-") as directory:
+        os.chmod(directory, 0o755)
+        with Host(Path(directory)) as host:
+            yield host
+
+
+def attack(host: Host, code: str) -> "subprocess.Popen[str]":
+    """Start a program as another user; returns when it says "done"."""
+    program = host.python(PROLOGUE + code)
+    assert program.stdout is not None
+    seen = []
+    for line in program.stdout:
+        if line == "done\n":
+            return program
+        seen.append(line)
+    raise AssertionError("".join(seen))
+
+
+def descriptors(host: Host) -> int:
+    assert host.daemon is not None
+    return len(os.listdir(f"/proc/{host.daemon.pid}/fd"))
+
+
+# ---------------------------------------------------------------- the runtime directory
+
+
+def test_a_directory_that_is_removed_belongs_to_the_next_daemon(tmp_path: Path) -> None:
+    first = Host(tmp_path)
+    first.start()
+    shutil.rmtree(first.runtime)
+    with Host(tmp_path) as second:
+        assert first.stop() == 0
+        second.call(ListIpcps())
+        assert second.daemon is not None
+        assert (second.runtime / "irmd.lock").read_text() == f"{second.daemon.pid}\n"
+
+
+def test_without_its_directory_a_daemon_ends_in_order(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.start()
+    shutil.rmtree(host.runtime)
+    assert host.stop() == 0
+    assert "Traceback" not in host.log.read_text()
