@@ -49,7 +49,7 @@ KEY_SIZE = 32
 
 
 class Suite(ABC):
-    """One algorithm. The four attributes are constants of the instance."""
+    """One algorithm. The attributes are constants of the instance."""
 
     name: str
     """As written in configuration, matched exactly: `aes-256-gcm`, `X25519`, `sha3-256`. Unique in its kind."""
@@ -61,6 +61,9 @@ class Suite(ABC):
     ranks count as equally strong. For authenticators only the order in listings."""
     unavailable: str | None = None
     """None: works here. Else why not and what to do about it, one line: "needs OpenSSL 3.5 or liboqs; install ..."."""
+    provider: str = ""
+    """What does the work, for listings: the library ("cryptography"), "own" for code of the plugin itself, "" when
+    that says no more than the plugin's name."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} ({self.nid})>"

@@ -13,19 +13,21 @@ __all__ = ["DIGESTS", "HashlibDigest"]
 class HashlibDigest(Digest):
     """A digest of hashlib under its protocol name."""
 
+    provider = "hashlib"
+
     def __init__(self, name: str, rank: int, constructor: Callable[..., Any]) -> None:
         self.name = name
         self.nid = DIGEST_NIDS[name]
         self.rank = rank
         self.size = int(constructor().digest_size)
-        self._constructor = constructor
+        self.constructor = constructor
 
     def digest(self, data: Buffer) -> bytes:
-        digest: bytes = self._constructor(data).digest()
+        digest: bytes = self.constructor(data).digest()
         return digest
 
 
-DIGESTS: tuple[Digest, ...] = (
+DIGESTS: tuple[HashlibDigest, ...] = (
     HashlibDigest("blake2s256", 1, hashlib.blake2s),
     HashlibDigest("sha256", 2, hashlib.sha256),
     HashlibDigest("sha3-256", 3, hashlib.sha3_256),
