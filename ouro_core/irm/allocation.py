@@ -277,10 +277,10 @@ class Allocator:
         started = not any(p.auto for p in name.programs)
         deadline = loop.time() + (self._settings.accept_window if name.processes or started else 0.0)
         while True:
-            while name.queue and name.queue[0].result.done():
-                self._registry.withdraw(name.queue[0])
-            if name.queue:
-                if usable is not None and not usable(name.queue[0]):
+            while (first := name.first) is not None and first.result.done():
+                self._registry.withdraw(first)
+            if first is not None:
+                if usable is not None and not usable(first):
                     return None
                 return self._registry.take(name)
             if loop.time() >= deadline:

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import fcntl
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OuroError as e:
         log.error("%s", e)
         return 1
+    _many_descriptors()
     try:
         plugins = PluginHost.from_environment()
         launcher = ZygoteLauncher(plugins, debug=debug, log=options.log, output=output)
@@ -114,6 +116,12 @@ def _lock(directory: Path) -> int:
     os.ftruncate(fd, 0)
     os.write(fd, f"{os.getpid()}\n".encode())
     return fd
+
+
+def _many_descriptors() -> None:
+    """As many as we may have: each flow and each process costs some, and the usual soft limit is for select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _serve(plugins: PluginHost, launcher: ZygoteLauncher, configuration: Configuration) -> int:

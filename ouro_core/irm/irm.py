@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ from ..contracts.packets import (
     State,
 )
 from ..ipcp.launcher import Launcher
-from ..model.errors import ConfigError, NotFound, NotPermitted, OuroError
+from ..model.errors import ConfigError, NotFound, NotPermitted, OuroError, OutOfMemory
 from ..model.irm_requests import Announced, RibRead
 from ..model.log import logger
 from ..model.names import check_name
@@ -42,7 +43,7 @@ from .ipcps import IpcpManager
 from .programs import Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry
 from .sessions import IpcpSession, Session
-from .settings import IrmSettings
+from .settings import MAX_CLIENTS_PER_USER, IrmSettings
 
 __all__ = ["Irm", "IrmStatus", "choose_system"]
 
@@ -132,6 +133,7 @@ class Irm:
             lambda record: IpcpSession(self, record), self._ipcp_gone,
         )  # fmt: skip
         self._ids = itertools.count(1)
+        self._clients_of: Counter[int] = Counter()  # by uid: those that have not left the broker
         self._announcing: dict[int, list[asyncio.Future[None]]] = {}
         self._started = time.monotonic()
         self._uid = os.geteuid()
@@ -163,8 +165,13 @@ class Irm:
         if earlier is not None:
             self.process_left(earlier)
         ref = self.new_ref(credentials)
+        if ref.domain.uid and self._clients_of[credentials.uid] >= MAX_CLIENTS_PER_USER:
+            raise OutOfMemory(
+                f"processes of user {credentials.uid} are {MAX_CLIENTS_PER_USER} clients already; end some of them"
+            )
         process = Process(ref, credentials.pid, credentials.uid, program)
         grant = self.broker.admit(ref)
+        self._clients_of[process.uid] += 1
         self.registry.add_process(process)
         log.debug("Process added: %d (%s).", process.pid, program)
         for future in self._announcing.pop(process.pid, []):
@@ -211,12 +218,14 @@ class Irm:
     def process_died(self, process: Process) -> None:
         """It cannot run any more: what it held in shared memory comes back."""
         self.broker.leave(process.ref, died=True)
+        self._clients_of[process.uid] -= 1
         self.process_left(process)
 
     def process_closed(self, process: Process) -> None:
         """A client in this very process closed in order."""
         self.process_left(process)
         self.broker.leave(process.ref, died=False)
+        self._clients_of[process.uid] -= 1
 
     def _ipcp_gone(self, record: IpcpRecord) -> None:
         self.broker.leave(record.process.ref, died=True)

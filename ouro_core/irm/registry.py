@@ -13,7 +13,7 @@ promise can be checked after any sequence of calls (`check`):
 import asyncio
 import heapq
 import os
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from ..model.flow import MAX_FLOWS, FlowInfo, FlowState
 from ..model.layer import IpcpInfo, IpcpState, LayerInfo
 from ..model.names import HashAlgorithm, LoadBalance, NameInfo, hash_name
 from ..model.qos import QosSpec
-from .settings import MAX_FLOWS_PER_USER, MAX_PROGRAMS_PER_NAME
+from .settings import MAX_ACCEPTS_PER_USER, MAX_FLOWS_PER_USER, MAX_NAMES_PER_PROCESS, MAX_PROGRAMS_PER_NAME
 
 __all__ = ["Flow", "IpcpRecord", "Name", "Process", "Program", "Registry", "Segment", "Waiter"]
 
@@ -63,12 +63,14 @@ class Waiter:
 
 @define(eq=False)
 class Name:
-    """A name. `queue` holds the waiters of its processes in the order in which they get flows."""
+    """A name. `queue` holds the waiters of its processes in the order in which they get flows: as keys, for one that
+    leaves from the middle must not cost a search when there are thousands.
+    """
 
     info: NameInfo
     programs: list[Program] = field(factory=list)
     processes: "set[Process]" = field(factory=set)
-    queue: deque[Waiter] = field(factory=deque)
+    queue: OrderedDict[Waiter, None] = field(factory=OrderedDict)
     waiting: "list[asyncio.Future[None]]" = field(factory=list, repr=False)  # requests that want a waiter
 
     @property
@@ -76,11 +78,18 @@ class Name:
         """The name itself."""
         return self.info.name
 
+    @property
+    def first(self) -> Waiter | None:
+        """The waiter that gets the next flow."""
+        return next(iter(self.queue), None)
+
     def inherited_by(self, process: "Process") -> bool:
         """Whether a process that announces itself gets the name by one of the programs bound to it. What it announces
         is its own word, so it must be one that could be bound to the name, and that whoever bound the program could
         bind.
         """
+        if not process.privileged and len(process.names) >= MAX_NAMES_PER_PROCESS:
+            return False
         mine = process.privileged or self.info.open or self.info.owner == process.uid
         return mine and any(
             p.basename == process.program and (p.by_admin or p.uid == process.uid) for p in self.programs
@@ -97,7 +106,7 @@ class Process:
     program: str
     names: set[str] = field(factory=set)
     flows: dict[int, "Flow"] = field(factory=dict)
-    waiters: list[Waiter] = field(factory=list)  # oldest first
+    waiters: dict[Waiter, None] = field(factory=dict)  # oldest first
     ipcp: "IpcpRecord | None" = None
 
     @property
@@ -189,7 +198,8 @@ class Registry:
         self._max_flows = max_flows
         self._free_ids: list[int] = []
         self._next_id = 1
-        self._flows_of: Counter[int] = Counter()
+        self._flows_of: Counter[int] = Counter()  # by uid
+        self._accepts_of: Counter[int] = Counter()
 
     # ------------------------------------------------------------ names
 
@@ -259,10 +269,14 @@ class Registry:
             raise NotFound(f"program {program} is not bound{where}")
 
     def bind_process(self, process: Process, name: str) -> None:
-        """The process accepts flows for the name from now on, also with accept calls under way. Exists."""
+        """The process accepts flows for the name from now on, also with accept calls under way. Exists; OutOfMemory
+        when it is bound to too many.
+        """
         bound = self.name(name)
         if process in bound.processes:
             raise Exists(f'process {process.pid} is bound to "{name}" already')
+        if not process.privileged and len(process.names) >= MAX_NAMES_PER_PROCESS:
+            raise OutOfMemory(f"process {process.pid} is bound to {MAX_NAMES_PER_PROCESS} names already; unbind one")
         bound.processes.add(process)
         process.names.add(name)
         for waiter in process.waiters:
@@ -277,7 +291,7 @@ class Registry:
             record.processes.discard(process)
             process.names.discard(bound)
             for waiter in process.waiters:
-                record.queue.remove(waiter)
+                del record.queue[waiter]
 
     # ------------------------------------------------------------ processes
 
@@ -315,25 +329,29 @@ class Registry:
     # ------------------------------------------------------------ accepting
 
     def wait(self, waiter: Waiter) -> None:
-        """An accept call begins. InvalidArgument when its process is gone."""
-        self._check_registered(waiter.process)
-        waiter.process.waiters.append(waiter)
+        """An accept call begins. InvalidArgument when its process is gone; OutOfMemory when its user has too many."""
+        process = waiter.process
+        self._check_registered(process)
+        if not process.privileged and self._accepts_of[process.uid] >= MAX_ACCEPTS_PER_USER:
+            raise OutOfMemory(f"user {process.uid} has {MAX_ACCEPTS_PER_USER} accept calls under way already")
+        self._accepts_of[process.uid] += 1
+        process.waiters[waiter] = None
         for name in waiter.process.names:
             _enqueue(self.names[name], waiter)
 
     def withdraw(self, waiter: Waiter) -> None:
         """An accept call ends, or was given a flow."""
         if waiter in waiter.process.waiters:
-            waiter.process.waiters.remove(waiter)
+            del waiter.process.waiters[waiter]
+            self._accepts_of[waiter.process.uid] -= 1
             for name in waiter.process.names:
-                self.names[name].queue.remove(waiter)
+                del self.names[name].queue[waiter]
 
     def take(self, name: Name) -> Waiter | None:
         """The accept call that gets the next flow of a name; it is reserved: nobody else gets it."""
-        if not name.queue:
-            return None
-        waiter = name.queue[0]
-        self.withdraw(waiter)
+        waiter = name.first
+        if waiter is not None:
+            self.withdraw(waiter)
         return waiter
 
     # ------------------------------------------------------------ IPCPs
@@ -431,6 +449,7 @@ class Registry:
             assert flow.provider is None or flow in flow.provider.flows
             assert flow.state is FlowState.DEALLOC_PENDING or self.processes[flow.owner.id].flows[number] is flow
         assert +self._flows_of == Counter(f.owner.uid for f in self.flows.values())
+        assert +self._accepts_of == Counter(p.uid for p in self.processes.values() for _ in p.waiters)
         assert all(self.processes[i] is ipcp.process for i, ipcp in self.ipcps.items())
         assert all(self.processes[p.id] is p and p.pid == pid for pid, p in self._by_pid.items())
         assert sorted([*self.flows, *self._free_ids]) == list(range(1, self._next_id))
@@ -441,10 +460,9 @@ class Registry:
 
 
 def _enqueue(name: Name, waiter: Waiter) -> None:
-    if name.info.balance is LoadBalance.ROUND_ROBIN:
-        name.queue.append(waiter)
-    else:
-        name.queue.appendleft(waiter)
+    name.queue[waiter] = None
+    if name.info.balance is not LoadBalance.ROUND_ROBIN:
+        name.queue.move_to_end(waiter, last=False)
     _wake(name)
 
 

@@ -9,12 +9,13 @@ memory comes back; never earlier, because until then it could still write there.
 """
 
 import asyncio
+import errno
 import os
 import socket
 from pathlib import Path
 from typing import Any, Final
 
-from ..model.errors import IrmdError
+from ..model.errors import IrmdError, OutOfMemory
 from ..model.irm_requests import Announce
 from ..model.log import logger
 from ..model.request import Request
@@ -110,8 +111,10 @@ class IrmServer:
     def _watch(self, sock: socket.socket, process: Process) -> None:
         try:
             pidfd = peer_credentials(sock, pidfd=True).pidfd
-        except OSError:
-            self._irm.process_died(process)
+        except OSError as e:
+            self._irm.process_died(process)  # or is not to begin: it has not got its grant yet
+            if e.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise OutOfMemory(f"no descriptor left to watch process {process.pid}: {e.strerror}") from None
             return
         self._watched[pidfd] = process
         self._loop.add_reader(pidfd, self._died, pidfd)

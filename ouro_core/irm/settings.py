@@ -38,6 +38,14 @@ MAX_LINGER: Final = 3600
 """Seconds that a layer may be asked to keep the endpoint of a flow."""
 MAX_FLOWS_PER_USER: Final = 4096
 """Flows that one user other than an administrator may have at once."""
+MAX_CLIENTS_PER_USER: Final = 1024
+"""Clients that the processes of one user other than an administrator may be at once. A process that announces again is
+one more: what the earlier one could write to comes back when the process ends.
+"""
+MAX_NAMES_PER_PROCESS: Final = 256
+"""Names that a process other than an administrator's may be bound to."""
+MAX_ACCEPTS_PER_USER: Final = 4096
+"""Accept calls that all processes of one user other than an administrator may have under way."""
 MAX_ACCEPTS_PER_PROCESS: Final = 1024
 """Accept calls that one process may have under way."""
 MAX_PENDING_PER_NAME: Final = 1024

@@ -82,3 +82,55 @@ def test_without_its_directory_a_daemon_ends_in_order(tmp_path: Path) -> None:
     shutil.rmtree(host.runtime)
     assert host.stop() == 0
     assert "Traceback" not in host.log.read_text()
+
+
+# ---------------------------------------------------------------- a share, and no more
+
+
+@as_root
+def test_announcing_again_and_again(open_host: Host) -> None:
+    """Each announcement costs descriptors until the process ends; nobody takes them all."""
+    before = descriptors(open_host)
+    program = attack(
+        open_host,
+        """
+try:
+    while True:
+        with_channel = channel()
+        close_grants(with_channel.call(Announce("again")))
+        with_channel.close()
+except OutOfMemory as e:
+    print(e, flush=True)
+print("done", flush=True)
+time.sleep(100)
+""",
+    )
+    assert program.poll() is None
+    assert descriptors(open_host) < before + 7000
+    open_host.call(ListIpcps())
+    program.kill()
+    eventually(lambda: descriptors(open_host) <= before + 1, what="all came back but the pool of the user")
+
+
+@as_root
+def test_thousands_of_accept_calls_for_hundreds_of_names_end_in_no_time(open_host: Host) -> None:
+    program = attack(
+        open_host,
+        """
+bind = channel()
+bind.call(Announce("names"))
+try:
+    for number in range(1000):
+        bind.call(BindProcess(os.getpid(), f"name{number}"))
+except OutOfMemory as e:
+    assert "256 names" in str(e), e
+accepts = connect(irm_socket())
+name, body, _ = encode(FlowAccept())
+accepts.sendall(b"".join(frame_bytes(Frame(Kind.REQUEST, number, name, body)) for number in range(1000)))
+print("done", flush=True)
+time.sleep(100)
+""",
+    )
+    eventually(lambda: next(iter(open_host.rib("processes").values()))["accepting"] == 1000)
+    program.kill()
+    eventually(open_host.quiet)

@@ -333,7 +333,7 @@ def test_an_accept_call_that_is_taken_is_out_of_all_queues(setup: Setup) -> None
     waiter = setup.wait(process)
     assert setup.registry.take(a) is waiter
     assert setup.registry.take(b) is None
-    assert process.waiters == []
+    assert not process.waiters
     setup.registry.withdraw(waiter)  # the call ends: no error
 
 

@@ -528,7 +528,7 @@ async def test_a_processs_share_of_accept_calls(host: Any) -> None:
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-    assert host.registry.process(app.pid).waiters == []
+    assert not host.registry.process(app.pid).waiters
 
 
 async def test_flows_between_users_need_a_layer(host: Any) -> None:
@@ -708,3 +708,48 @@ async def test_an_allocation_of_a_process_that_left_comes_to_nothing(host: Any) 
     with pytest.raises(OuroError):
         await accepted
     assert not host.registry.flows
+
+
+async def test_a_users_share_of_clients(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that announces again is one client more, until it ends."""
+    monkeypatch.setattr("ouro_core.irm.irm.MAX_CLIENTS_PER_USER", 3)
+    app = await host.alice.announce()
+    process = host.registry.process(app.pid)
+    for _ in range(2):
+        await app.announce()
+    with pytest.raises(OutOfMemory, match="user 1000 are 3 clients already"):
+        await host.alice.announce()
+    await host.bob.announce()
+    await host.root.announce()
+    host.irm.process_died(process)
+    await host.alice.announce()
+
+
+async def test_a_users_share_of_accept_calls(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ouro_core.irm.registry.MAX_ACCEPTS_PER_USER", 2)
+    one, two, bob, root = [await app.announce() for app in (host.alice, host.alice, host.bob, host.root)]
+    calls = [one.accept(), two.accept(), bob.accept(), root.accept(), root.accept(), root.accept()]
+    await asyncio.sleep(0)
+    with pytest.raises(OutOfMemory, match="user 1000 has 2 accept calls"):
+        await one.call(r.FlowAccept())
+    calls[1].cancel()
+    await asyncio.wait(calls[1:2])
+    with pytest.raises(FlowTimeout):
+        await one.call(r.FlowAccept(0.0))
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_a_processs_share_of_names(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ouro_core.irm.registry.MAX_NAMES_PER_PROCESS", 2)
+    app, root = await host.alice.announce(), await host.root.announce()
+    for name in "abc":
+        await app.call(r.CreateName(NameInfo(name)))
+        await root.call(r.BindProcess(root.pid, name))
+    for name in "ab":
+        await app.call(r.BindProcess(app.pid, name))
+    with pytest.raises(OutOfMemory, match="bound to 2 names already; unbind one"):
+        await app.call(r.BindProcess(app.pid, "c"))
+    await app.call(r.UnbindProcess(app.pid, "a"))
+    await app.call(r.BindProcess(app.pid, "c"))
