@@ -15,7 +15,7 @@ from ouro_ssm._grant import ADMIT, FLOW, GrantData
 from ouro_ssm.system import SsmPacketSystem
 
 from ouro_core.contracts.packets import ClientRef, Domain, FlowEnd, Grant, Options, State
-from ouro_core.model.errors import FlowDown, OuroError, PacketsError, WouldBlock
+from ouro_core.model.errors import FlowDown, OuroError, OutOfMemory, PacketsError, WouldBlock
 
 NON_BLOCKING = Options(read_blocking=False, write_blocking=False)
 HEADER, RING, SLOTS = 128, 17024, 640
@@ -304,3 +304,20 @@ def test_a_segment_of_another_owner_or_without_seals(host: Any) -> None:
         fds = [forged, *(os.dup(fd) for fd in grant.fds[1:])]
         with pytest.raises(PacketsError, match="owner" if seal == 7 else "seals"):
             ours.attach(grant.data, fds)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make segments of another user")
+def test_ends_that_are_never_closed(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's share of flows that are deallocated and attached still; other users, and who closes, go on."""
+    monkeypatch.setattr("ouro_ssm.broker._MAX_ENDING", 8)
+    hoarder, other = host.client(12345), host.client(12346)
+    kept = []
+    for _ in range(8):
+        flow = host.create(hoarder.ref, hoarder.ref)
+        kept.append(hoarder.attach(*host.sent(flow.grant(0))))
+        flow.destroy()
+    with pytest.raises(OutOfMemory, match="user 12345 has 8 deallocated flows with open ends"):
+        host.create(hoarder.ref, hoarder.ref)
+    host.create(other.ref, other.ref)
+    kept.pop().close()
+    host.create(hoarder.ref, hoarder.ref)

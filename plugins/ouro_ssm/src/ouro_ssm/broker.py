@@ -9,6 +9,7 @@ called.
 
 import grp
 import os
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -26,6 +27,10 @@ __all__ = ["SsmBroker", "SsmFlow"]
 _LAST_TAG: Final = 0x7FFFFFFE
 _RING: Final = 0x80000000
 _GROUP: Final = "ouroboros"
+_SWEEP: Final = 64
+"""Ending flows that are looked at whenever the broker does something."""
+_MAX_ENDING: Final = 4096
+"""Destroyed flows of one user whose ends are still open. Each costs us a mapping, of which a process has 65530."""
 
 
 @define(kw_only=True)
@@ -202,7 +207,9 @@ class SsmBroker(packets.PacketBroker):
         self._domains: dict[int, _Domain] = {}
         self._clients: dict[int, _Client] = {}
         self._flows: dict[int, SsmFlow] = {}
-        self._ending: set[SsmFlow] = set()  # destroyed, or a client left: blocks may be left in their rings
+        # Destroyed, or a client left: blocks may be in their rings. Looked at longest ago first.
+        self._ending: OrderedDict[SsmFlow, None] = OrderedDict()
+        self._ending_of: Counter[int] = Counter()  # by uid of the domain
         self._next_set = 1
         self._next_tag = 2
 
@@ -228,10 +235,14 @@ class SsmBroker(packets.PacketBroker):
         if flow_id in self._flows:
             raise PacketsError(f"flow {flow_id} exists; destroy it before its id is used again")
         poorer = a.domain.poorer(b.domain)
+        if poorer.uid and self._ending_of[poorer.uid] >= _MAX_ENDING:
+            raise OutOfMemory(f"user {poorer.uid} has {_MAX_ENDING} deallocated flows with open ends; close them")
         clients = (self._client(a), self._client(b))
         domain = self._domain(poorer)
         access = domain.access
         sets = [self._set(client, domain) for client in clients]
+        if any(len(events.used) == _kernel.FLOW_BITS for events in sets):
+            self._sweep_all()
         bits: list[int] = []
         fd = -1
         try:
@@ -266,13 +277,14 @@ class SsmBroker(packets.PacketBroker):
         ids = [flow.flow_id for flow in client.flows if not flow._destroyed]
         for flow in client.flows:
             flow._leave(client, died)
-        self._ending |= client.flows
+        for flow in client.flows:
+            self._end(flow)
         self._close_unused(client)
         self._sweep()
         return ids
 
     def counters(self) -> dict[str, int]:
-        self._sweep()
+        self._sweep_all()
         counts = {"clients": len(self._clients), "flows": len(self._flows)}
         for uid, domain in self._domains.items():
             for payload, total, used, failed in domain.pool.usage():
@@ -326,16 +338,29 @@ class SsmBroker(packets.PacketBroker):
 
     def _destroyed(self, flow: SsmFlow) -> None:
         del self._flows[flow.flow_id]
-        self._ending.add(flow)
+        self._end(flow)
         self._sweep()
 
-    def _sweep(self) -> None:
-        """Forgets destroyed flows that both sides have left."""
-        for flow in [flow for flow in self._ending if flow._reap()]:
-            self._forget(flow)
+    def _end(self, flow: SsmFlow) -> None:
+        if flow not in self._ending:
+            self._ending[flow] = None
+            self._ending_of[flow._domain.domain.uid] += 1
+
+    def _sweep(self, most: int = _SWEEP) -> None:
+        """Looks at so many ending flows, and forgets destroyed ones that both sides have left."""
+        for _ in range(min(most, len(self._ending))):
+            flow = next(iter(self._ending))
+            if flow._reap():
+                self._forget(flow)
+            else:
+                self._ending.move_to_end(flow)
+
+    def _sweep_all(self) -> None:
+        self._sweep(len(self._ending))
 
     def _forget(self, flow: SsmFlow) -> None:
-        self._ending.discard(flow)
+        del self._ending[flow]
+        self._ending_of[flow._domain.domain.uid] -= 1
         for side in flow._sides:
             side.events.used.discard(side.bit)
             side.client.flows.discard(flow)
