@@ -11,7 +11,7 @@ a grant, a program or the machine.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntFlag
 from typing import ClassVar, Final, TypeAlias
 
@@ -206,8 +206,10 @@ class End(ABC):
         """Waits for a block and a slot. Never loses silently: accepted, or raises."""
 
     @abstractmethod
-    def write_many(self, packets: Sequence[Buffer]) -> int:
-        """How many were accepted; raises only if none was. Waits, if at all, for the first. One wake-up a call."""
+    def write_many(self, packets: Iterable[Buffer]) -> int:
+        """How many were accepted; raises only if none was. Waits, if at all, for the first. One wake-up a call. Takes
+        one packet after the other, at most one more than it accepts.
+        """
 
     @property
     @abstractmethod

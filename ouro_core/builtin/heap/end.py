@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from threading import Condition
 
 from ouro_core.contracts.packets import Buffer, FlowEnd, Options, Packet, State
@@ -195,26 +195,34 @@ class HeapEnd(FlowEnd):
                 block.fill(data)
             self._side.other.deliver([block])
 
-    def write_many(self, packets: Sequence[Buffer]) -> int:
+    def write_many(self, packets: Iterable[Buffer]) -> int:
         """Waits for room for the first packet only, as `read_many` does."""
-        if not packets:
-            return 0
+        blocks: list[Block | None] = []
         with self._guard:
-            blocks = [self._await_room(_block_size(packets[0]))]
-            for data in packets[1:]:
-                try:
-                    got = self._grab(_block_size(data), behind=len(blocks))
-                except TooLong:
-                    break  # the next call raises it
-                if isinstance(got, Condition):
-                    self._side.want_space(block=got is not self._side.writable)
-                    break
-                blocks.append(got)
-            for block, data in zip(blocks, packets, strict=False):
-                if block is not None:
-                    block.fill(data)
-            self._side.other.deliver(blocks)
-            return len(blocks)
+            try:
+                for data in packets:
+                    block = self._more_room(_block_size(data), len(blocks))
+                    if isinstance(block, Condition):
+                        break
+                    blocks.append(block)
+                    if block is not None:
+                        block.fill(data)
+            finally:  # also when the next packet cannot be had
+                if blocks:
+                    self._side.other.deliver(blocks)
+        return len(blocks)
+
+    def _more_room(self, n: int | None, behind: int) -> Block | Condition | None:
+        """A block for the first packet; for one more only if there is room now, else the condition to wait for."""
+        if not behind:
+            return self._await_room(n)
+        try:
+            got = self._grab(n, behind)
+        except TooLong:
+            return self._side.writable  # the next call raises it
+        if isinstance(got, Condition):
+            self._side.want_space(block=got is not self._side.writable)
+        return got
 
     def alloc(self, n: int) -> Packet:
         with self._guard:

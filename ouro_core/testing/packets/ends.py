@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -88,6 +88,24 @@ class EndContract(Kit):
             left = left[done:]
         assert drain(b) == packets
         assert a.write_many([]) == 0
+
+    def test_write_many_takes_one_packet_after_the_other(self, ends: Ends) -> None:
+        a, b = ends
+        ring = fill(a)
+        drain(b)
+        packets = iter([b"%d" % n for n in range(ring + 10)])
+        done = a.write_many(packets)
+        assert done <= ring
+        assert done <= int(next(packets)) <= done + 1
+        assert drain(b) == [b"%d" % n for n in range(done)]
+
+        def breaks() -> Iterator[bytes]:
+            yield b"before"
+            raise ValueError
+
+        with pytest.raises(ValueError):  # noqa: PT011
+            a.write_many(breaks())
+        assert drain(b) == [b"before"]
 
     def test_write_many_wakes_once(self, ends: Ends) -> None:
         a, b = ends

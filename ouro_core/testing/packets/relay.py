@@ -1,6 +1,6 @@
 """Relays: what joins an end with stages to a pair."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pytest
 
@@ -26,7 +26,7 @@ class Shouting(End):
     def write(self, data: Buffer) -> None:
         self._end.write(bytes(data).upper())
 
-    def write_many(self, packets: Sequence[Buffer]) -> int:
+    def write_many(self, packets: Iterable[Buffer]) -> int:
         return self._end.write_many([bytes(packet).upper() for packet in packets])
 
     @property
