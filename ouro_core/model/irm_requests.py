@@ -44,7 +44,7 @@ class Announce(Request[Announced]):
 @frozen
 class Allocation:
     """One end of an allocated flow, for the application. `cipher` 0: the flow is not encrypted, else the NID of
-    `key`'s.
+    `key`'s; `suite` is the name of that cipher, `plugin` the entry point that has it.
     """
 
     flow_id: int
@@ -56,6 +56,9 @@ class Allocation:
     data: bytes = b""  # what the peer's application sent along
     cipher: int = 0
     key: bytes = field(default=b"", repr=False)
+    suite: str = ""
+    plugin: str = ""
+    oap: bytes = b""  # the id of the exchange, as on the wire
 
 
 @frozen

@@ -156,7 +156,7 @@ class Announced(_message.Message):
     def __init__(self, client: _Optional[int] = ..., system: _Optional[str] = ..., plugin: _Optional[str] = ..., grant: _Optional[_Union[Grant, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Allocation(_message.Message):
-    __slots__ = ("flow_id", "grant", "qos", "mpl", "name", "direct", "data", "cipher", "key")
+    __slots__ = ("flow_id", "grant", "qos", "mpl", "name", "direct", "data", "cipher", "key", "suite", "plugin", "oap")
     FLOW_ID_FIELD_NUMBER: _ClassVar[int]
     GRANT_FIELD_NUMBER: _ClassVar[int]
     QOS_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +166,9 @@ class Allocation(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     CIPHER_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
+    SUITE_FIELD_NUMBER: _ClassVar[int]
+    PLUGIN_FIELD_NUMBER: _ClassVar[int]
+    OAP_FIELD_NUMBER: _ClassVar[int]
     flow_id: int
     grant: Grant
     qos: QosSpec
@@ -175,7 +178,10 @@ class Allocation(_message.Message):
     data: bytes
     cipher: int
     key: bytes
-    def __init__(self, flow_id: _Optional[int] = ..., grant: _Optional[_Union[Grant, _Mapping]] = ..., qos: _Optional[_Union[QosSpec, _Mapping]] = ..., mpl: _Optional[int] = ..., name: _Optional[str] = ..., direct: _Optional[bool] = ..., data: _Optional[bytes] = ..., cipher: _Optional[int] = ..., key: _Optional[bytes] = ...) -> None: ...
+    suite: str
+    plugin: str
+    oap: bytes
+    def __init__(self, flow_id: _Optional[int] = ..., grant: _Optional[_Union[Grant, _Mapping]] = ..., qos: _Optional[_Union[QosSpec, _Mapping]] = ..., mpl: _Optional[int] = ..., name: _Optional[str] = ..., direct: _Optional[bool] = ..., data: _Optional[bytes] = ..., cipher: _Optional[int] = ..., key: _Optional[bytes] = ..., suite: _Optional[str] = ..., plugin: _Optional[str] = ..., oap: _Optional[bytes] = ...) -> None: ...
 
 class FlowAlloc(_message.Message):
     __slots__ = ("dst", "qos", "timeout", "data")
