@@ -350,6 +350,7 @@ class Allocator:
     def _allocated(self, flow: Flow, mpl: int, result: OapResult) -> Allocation:
         if flow.state is not FlowState.ALLOC_PENDING or flow.segment is None:
             raise IpcpError("the application or the IPCP went away while the flow was allocated")
+        suite, plugin = self._cipher(result.cipher_nid)
         grant = flow.segment.flow.grant(flow.side)
         flow.mpl = mpl
         flow.state = FlowState.ALLOCATED
@@ -357,8 +358,15 @@ class Allocator:
         self._plugins.observe("ouro_flow_allocated", flow=flow.info)
         return Allocation(
             flow.id, grant, flow.qos, mpl, flow.name, flow.provider is None,
-            result.data, result.cipher_nid, result.key or b"",
+            result.data, result.cipher_nid, result.key or b"", suite, plugin, result.id,
         )  # fmt: skip
+
+    def _cipher(self, nid: int) -> tuple[str, str]:
+        """Name and plugin of a cipher, for the process that has to load it."""
+        if not nid:
+            return "", ""
+        name = self._suites.ciphers.numbered(nid).name
+        return name, self._plugins.provider("cipher_suites", name)
 
     def dealloc(self, process: Process, flow_id: int, linger: float) -> None:
         """The application gave a flow up. NotAllocated."""
