@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from attrs import frozen
 
+from ..model.errors import NotSupported
 from ..model.flow import Grant
 from ..model.request import AsyncCaller, Request
 
@@ -26,7 +27,7 @@ class IpcpStart:
 
 
 class IpcpHandle(ABC):
-    """The IRM's hold on one IPCP."""
+    """The IRM's hold on one IPCP, or on a worker."""
 
     pid: int
 
@@ -47,6 +48,8 @@ class Launcher(ABC):
     """Makes IPCPs. `debug`: the components with protocol debugging, for those made from now on."""
 
     debug: tuple[str, ...] = ()
+    processes: ClassVar[bool] = False
+    """Whether what it makes are processes of their own; else all is in this loop, and there are no workers."""
 
     @abstractmethod
     async def launch(self, start: IpcpStart, irm: AsyncCaller, on_end: Callable[[str], None]) -> IpcpHandle:
@@ -54,6 +57,10 @@ class Launcher(ABC):
         its own. `on_end` is called once, with the reason, when it ended, whyever; its process cannot run any more then.
         IpcpError, or what the type raised, when it does not come up.
         """
+
+    async def worker(self, on_end: Callable[[str], None]) -> IpcpHandle:
+        """A process that answers `WorkerJob`s, one after the other; `on_end` as for `launch`. IpcpError."""
+        raise NotSupported("this launcher has no processes")
 
     @abstractmethod
     async def close(self) -> None:

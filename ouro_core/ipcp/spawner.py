@@ -1,4 +1,4 @@
-"""IPCPs in processes of their own, forked by a zygote.
+"""IPCPs and workers in processes of their own, forked by a zygote.
 
 Theory of operation. The zygote (`zygote.py`) is started when the launcher is made, before there is a loop. A launch
 sends it one end of a socket pair; the other end is the channel to the new IPCP, and the pidfd that comes back says when
@@ -19,13 +19,13 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TextIO, TypeVar
 
-from ..model.errors import IpcpError, OuroError, OutOfMemory
+from ..model.errors import IpcpError, NotPermitted, OuroError, OutOfMemory
 from ..model.flow import Grant
 from ..model.ipcp_requests import IpcpShutdown
 from ..model.irm_requests import RibRead
 from ..model.log import logger
 from ..model.request import AsyncCaller, Request
-from ..model.zygote_requests import ChildEnded, IpcpEnding, ZygoteSpawn
+from ..model.zygote_requests import ChildEnded, IpcpEnding, ZygoteSpawn, ZygoteWorker
 from ..plugins import PluginHost
 from ..rpc.channel import Channel
 from ..wire.control import encode
@@ -59,16 +59,16 @@ def _describe(status: int | None) -> str:
 
 
 class _Process(IpcpHandle):
-    """One IPCP. `on_end` is told only from the moment that it is set."""
+    """One IPCP or worker; `name` is what messages call it. `on_end` is told only from the moment that it is set."""
 
-    def __init__(self, name: str, irm: AsyncCaller, sock: socket.socket) -> None:
+    def __init__(self, name: str, irm: AsyncCaller | None, sock: socket.socket) -> None:
         self.pid = 0
         self.on_end: Callable[[str], None] | None = None
         self.forget: Callable[[], object] = lambda: None
         self.gone = asyncio.Event()
         self.reason = ""
         self.zygote: _Zygote | None = None
-        self._name = name
+        self.name = name
         self._irm = irm
         self._loop = asyncio.get_running_loop()
         self._pidfd = -1
@@ -84,10 +84,12 @@ class _Process(IpcpHandle):
         if isinstance(request, IpcpEnding):
             self.reason = self.reason or request.reason
             return None
+        if self._irm is None:
+            raise NotPermitted(f"{self.name} asks nothing of the IRM")
         return self._irm.call(request)
 
     def _error(self) -> OuroError:
-        return IpcpError(f"IPCP {self._name} is gone: {self.reason or 'its channel closed'}")
+        return IpcpError(f"{self.name} is gone: {self.reason or 'its channel closed'}")
 
     def kill(self) -> None:
         if self._pidfd >= 0:
@@ -115,14 +117,14 @@ class _Process(IpcpHandle):
             async with asyncio.timeout(READY):
                 await self.call(RibRead("info"))
         except TimeoutError:
-            raise IpcpError(f"IPCP {self._name} did not come up within {READY:g} s") from None
+            raise IpcpError(f"{self.name} did not come up within {READY:g} s") from None
         except OuroError:
             if not self._channel.closed:
                 raise
             await self.gone.wait()
-            raise IpcpError(f"IPCP {self._name} did not come up: {self.reason}") from None
+            raise IpcpError(f"{self.name} did not come up: {self.reason}") from None
         if self.gone.is_set():
-            raise IpcpError(f"IPCP {self._name} ended at once: {self.reason}")
+            raise IpcpError(f"{self.name} ended at once: {self.reason}")
 
     async def discard(self) -> None:
         """Nobody wants it. Returns when it cannot run any more."""
@@ -224,6 +226,8 @@ class ZygoteLauncher(Launcher):
     make their own plugin host `from_environment` of `environ`, which is ours by default.
     """
 
+    processes = True
+
     def __init__(
         self,
         plugins: PluginHost,
@@ -299,18 +303,37 @@ class ZygoteLauncher(Launcher):
 
     async def launch(self, start: IpcpStart, irm: AsyncCaller, on_end: Callable[[str], None]) -> IpcpHandle:
         self._plugins.get("ipcp_types", start.type)
+
+        def request(channel: Grant) -> ZygoteSpawn:
+            return ZygoteSpawn(
+                start.type, start.name, start.id, start.system, start.grant, channel, self.debug, self._log
+            )
+
+        return await self._launch(f"IPCP {start.name}", request, irm, on_end)
+
+    async def worker(self, on_end: Callable[[str], None]) -> IpcpHandle:
+        return await self._launch("worker", lambda channel: ZygoteWorker(channel, self.debug, self._log), None, on_end)
+
+    async def _launch(
+        self,
+        name: str,
+        make: Callable[[Grant], ZygoteSpawn | ZygoteWorker],
+        irm: AsyncCaller | None,
+        on_end: Callable[[str], None],
+    ) -> IpcpHandle:
         while True:
             try:
                 ours, theirs = socket.socketpair()
             except OSError as e:
-                raise OutOfMemory(f"no descriptor left for IPCP {start.name}: {e.strerror}") from None
-            process = _Process(start.name, irm, ours)
+                raise OutOfMemory(f"no descriptor left for {name}: {e.strerror}") from None
+            process = _Process(name, irm, ours)
             try:
                 with theirs:
-                    await self._spawn(process, start, theirs)
-                await process.came_up()
+                    await self._spawn(process, make(Grant(b"", (theirs.fileno(),))))
+                if irm is not None:
+                    await process.came_up()
             except _NoZygote:
-                # It may have forked before it ended: this channel is not for a second IPCP.
+                # It may have forked before it ended: this channel is not for a second process.
                 await process.discard()
             except BaseException:
                 await process.discard()
@@ -319,11 +342,7 @@ class ZygoteLauncher(Launcher):
                 process.on_end = on_end
                 return process
 
-    async def _spawn(self, process: _Process, start: IpcpStart, theirs: socket.socket) -> None:
-        request = ZygoteSpawn(
-            start.type, start.name, start.id, start.system, start.grant, Grant(b"", (theirs.fileno(),)),
-            self.debug, self._log,
-        )  # fmt: skip
+    async def _spawn(self, process: _Process, request: ZygoteSpawn | ZygoteWorker) -> None:
         zygote = self._zygote
         if zygote is None:
             self._execute(process, request)
@@ -332,17 +351,18 @@ class ZygoteLauncher(Launcher):
         zygote.answered = True
         self._watch(process, spawned.pid, spawned.pidfd.fds[0], zygote, None)
 
-    def _execute(self, process: _Process, request: ZygoteSpawn) -> None:
+    def _execute(self, process: _Process, request: ZygoteSpawn | ZygoteWorker) -> None:
         _, body, fds = encode(request)
+        program_name = "worker" if isinstance(request, ZygoteWorker) else "process"
         try:
             program = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ouro_core.ipcp.process", *map(str, fds)],
+                [sys.executable, "-P", "-m", f"ouro_core.ipcp.{program_name}", *map(str, fds)],
                 pass_fds=fds, env=self._environ, stdin=subprocess.PIPE, stdout=self._output, stderr=self._output,
                 start_new_session=True,
             )  # fmt: skip
             pidfd = os.pidfd_open(program.pid)
         except OSError as e:
-            raise IpcpError(f"cannot start IPCP {request.name}: {e.strerror}") from None
+            raise IpcpError(f"cannot start {process.name}: {e.strerror}") from None
         self._watch(process, program.pid, pidfd, None, program)
         assert program.stdin is not None
         try:

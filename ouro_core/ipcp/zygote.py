@@ -1,14 +1,15 @@
-"""The zygote: a process with everything imported and nothing running, which forks IPCPs within milliseconds.
+"""The zygote: a process with everything imported and nothing running. It forks IPCPs and workers within milliseconds.
 
 Theory of operation. `python -m ouro_core.ipcp.zygote FD` is started before the IRM has a loop, imports every plugin,
 freezes what the garbage collector knows and then serves one socket, single-threaded, with `poll`. A fork copies only
 the calling thread, so nothing here may have threads, a loop or mappings; a plugin that starts a thread when it is
 imported makes the zygote refuse to run.
 
-For each `ZygoteSpawn` it forks and opens the pidfd itself: as the parent, which reaps only between two requests, it
-cannot meet a number that was used again. A child that ended is reported with `ChildEnded`. SIGTERM retires the zygote:
-it leaves when its last child has. End of file means that the IRM is gone: the children see that too and leave, and who
-has not after `GRACE` seconds is killed. Anything malformed ends the zygote alone; its children live on.
+For each `ZygoteSpawn` and `ZygoteWorker` it forks and opens the pidfd itself: as the parent, which reaps only between
+two requests, it cannot meet a number that was used again. A child that ended is reported with `ChildEnded`. SIGTERM
+retires the zygote: it leaves when its last child has. End of file means that the IRM is gone: the children see that too
+and leave, and who has not after `GRACE` seconds is killed. Anything malformed ends the zygote alone; its children live
+on.
 """
 
 import gc
@@ -26,11 +27,12 @@ from typing import Final
 from ..model.errors import OuroError, OutOfMemory, WireError
 from ..model.flow import Grant
 from ..model.log import logger, setup_logging
-from ..model.zygote_requests import ChildEnded, Spawned, ZygoteSpawn
+from ..model.zygote_requests import ChildEnded, Spawned, ZygoteSpawn, ZygoteWorker
 from ..plugins import PluginHost
 from ..rpc.fds import MAX_FDS, close_fds, close_grants, receive, send
 from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
-from .process import run, set_comm
+from . import process, worker
+from .process import set_comm
 
 __all__ = ["Zygote"]
 
@@ -91,7 +93,7 @@ class Zygote:
         if frame.fds > len(self._received):
             raise WireError(f"{frame.fds} descriptors announced, {len(self._received)} came")
         request = decode(frame.type, frame.body, [self._received.popleft() for _ in range(frame.fds)])
-        if not isinstance(request, ZygoteSpawn) or len(request.channel.fds) != 1:
+        if not isinstance(request, ZygoteSpawn | ZygoteWorker) or len(request.channel.fds) != 1:
             raise WireError(f"{frame.type or 'nothing'} is no request for a zygote")
         spawned = None
         try:
@@ -115,11 +117,11 @@ class Zygote:
 
     # ------------------------------------------------------------ children
 
-    def _fork(self, request: ZygoteSpawn) -> Spawned:
+    def _fork(self, request: ZygoteSpawn | ZygoteWorker) -> Spawned:
         try:
             pid = os.fork()
         except OSError as e:
-            raise OutOfMemory(f"cannot fork an IPCP: {e.strerror}") from None
+            raise OutOfMemory(f"cannot fork a process: {e.strerror}") from None
         if pid == 0:
             self._become(request)
         self._children.add(pid)
@@ -127,9 +129,9 @@ class Zygote:
             return Spawned(pid, Grant(b"", (os.pidfd_open(pid),)))
         except OSError as e:
             os.kill(pid, signal.SIGKILL)
-            raise OutOfMemory(f"no descriptor left for an IPCP: {e.strerror}") from None
+            raise OutOfMemory(f"no descriptor left for a process: {e.strerror}") from None
 
-    def _become(self, request: ZygoteSpawn) -> None:
+    def _become(self, request: ZygoteSpawn | ZygoteWorker) -> None:
         """In the child. Never returns."""
         status = 1
         try:
@@ -138,7 +140,10 @@ class Zygote:
                 signal.signal(number, signal.SIG_DFL)
             self._sock.close()
             close_fds((self._bell, self._hammer, *self._received))
-            status = run(request, self._plugins)
+            if isinstance(request, ZygoteWorker):
+                status = worker.run(request, self._plugins)
+            else:
+                status = process.run(request, self._plugins)
         except BaseException:
             traceback.print_exc()
         finally:

@@ -10,20 +10,31 @@ An accept call is a `Waiter`. Whoever has a request for a name takes the first w
 in one
 step, so no two requests get the same one, and answers it with an `Allocation` or an error.
 
-OAP runs here: the client's half around the request, the server's half between taking a waiter and answering it. Every
-path that ends early goes through `_end`, which knows what there is to undo.
+OAP runs here: the client's half around the request, the server's half between taking a waiter and answering it. Plain
+exchanges are done in the same step; whatever signs, verifies or exchanges keys is awaited from a worker (`workers.py`),
+and then three things can happen in between:
+
+* the requester gives up: the accept call goes back into the queues as if nothing had been (`_answering`);
+* the accept call gives up, or its process dies: the requester gets an error (`_still_there`). An accept call whose time
+  is over while a request is under way for it waits for that a little longer (`LATE`);
+* the IPCP goes away: `arrived` looks again before it makes a flow.
+
+Every path that ends early goes through `_end`, which knows what there is to undo.
 """
 
 import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable, Iterator
+from typing import Any, Final
+
+from attrs import evolve
 
 from ..contracts.packets import ClientRef, PacketBroker, State
 from ..ipcp.launcher import IpcpHandle
 from ..model.errors import (
+    AuthenticationFailed,
     CryptError,
     FlowTimeout,
     IpcpError,
@@ -41,10 +52,23 @@ from ..model.log import PP, logger
 from ..model.names import check_name, hash_name
 from ..model.qos import NP1
 from ..model.request import Request
-from ..oap import OapClient, OapContext, OapResult, OapServer, OapSuites, ReplayGuard, request_lines
+from ..oap import (
+    Answer,
+    Complete,
+    OapContext,
+    OapResult,
+    OapServer,
+    OapSuites,
+    Prepare,
+    ReplayGuard,
+    Security,
+    message_lines,
+    shows_certificate,
+)
 from ..plugins import PluginHost
 from .programs import Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry, Segment, Waiter
+from .security import SecurityFiles, Side
 from .settings import (
     DEALLOC_TIMEOUT,
     DIRECT_MPL,
@@ -54,11 +78,14 @@ from .settings import (
     QUERY_TIMEOUT,
     IrmSettings,
 )
+from .workers import WorkerPool
 
 __all__ = ["Allocator"]
 
 log = logger("irmd")
-"""Flows."""
+LATE: Final = 4.0
+"""Seconds that an accept call may be answered after its time, when a request came before that. Less than applications
+wait for an IRMd that is late before they take it for dead."""
 
 
 class Allocator:
@@ -69,6 +96,8 @@ class Allocator:
         registry: Registry,
         broker: PacketBroker,
         suites: OapSuites,
+        security: SecurityFiles,
+        workers: WorkerPool,
         plugins: PluginHost,
         starter: Starter,
         settings: IrmSettings,
@@ -76,7 +105,8 @@ class Allocator:
         self._registry = registry
         self._broker = broker
         self._suites = suites
-        self._client = OapClient(suites)
+        self._security = security
+        self._workers = workers
         self._server = OapServer(suites, ReplayGuard())
         self._plugins = plugins
         self._starter = starter
@@ -96,14 +126,16 @@ class Allocator:
         return await self._within(request.timeout, f'no answer from "{request.dst}"', self._alloc(process, request))
 
     async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
+        with self._refusing("Cannot ask for a flow to", request.dst):
+            security = self._configured(Side.CLIENT, request.dst)
         if self._settings.direct:
-            found = await self._alloc_direct(process, request)
+            found = await self._alloc_direct(process, request, security)
             if found is not None:
                 return found
         ipcp = await self._find_layer(request.dst)
-        return await self._alloc_layer(process, request, ipcp)
+        return await self._alloc_layer(process, request, security, ipcp)
 
-    async def _alloc_direct(self, process: Process, request: FlowAlloc) -> Allocation | None:
+    async def _alloc_direct(self, process: Process, request: FlowAlloc, security: Security) -> Allocation | None:
         name = self._registry.names.get(request.dst)
         if name is None or not (name.processes or any(p.auto for p in name.programs)):
             return None
@@ -113,10 +145,12 @@ class Allocator:
             return None
         if waiter is None:
             return None
-        with _answering(waiter):
-            context = self._client.prepare(request.dst, request.data, time.time_ns())
-            response, theirs = self._serve(name, waiter, context.request)
-            ours = self._complete(context, response)
+        peer = ("user", process.uid)
+        with self._answering(waiter):
+            context = await self._prepare(peer, request, security)
+            response, theirs = await self._serve(peer, name, waiter, context.request)
+            ours = await self._complete(peer, context, response)
+            _still_there(waiter)
             accepted = self._registry.create_flow(waiter.process, name.name, request.qos, None)
             flow = None
             try:
@@ -156,18 +190,20 @@ class Allocator:
         except (OuroError, TimeoutError):
             return False
 
-    async def _alloc_layer(self, process: Process, request: FlowAlloc, ipcp: IpcpRecord) -> Allocation:
+    async def _alloc_layer(
+        self, process: Process, request: FlowAlloc, security: Security, ipcp: IpcpRecord
+    ) -> Allocation:
         handle, layer = ipcp.handle, ipcp.layer
         if handle is None or layer is None:
             raise IpcpError(f"IPCP {ipcp.name} went away")
+        peer = ("user", process.uid)
         flow = self._registry.create_flow(process, request.dst, request.qos, ipcp)
         try:
             grant = self._segment(flow, ipcp).flow.grant(1) if ipcp.carries else None
-            context = self._client.prepare(request.dst, request.data, time.time_ns())
-            self._trace(context.request, sent=True)
+            context = await self._prepare(peer, request, security)
             hashed = hash_name(request.dst, layer.hash)
             reply = await self._ask(flow, handle, IpcpFlowAlloc(flow.id, hashed, request.qos, context.request, grant))
-            return self._allocated(flow, reply.mpl, self._complete(context, reply.data))
+            return self._allocated(flow, reply.mpl, await self._complete(peer, context, reply.data))
         except BaseException:
             self._end(flow, 0.0)
             raise
@@ -177,8 +213,10 @@ class Allocator:
         flow.at_layer = True
         try:
             return await handle.call(request)
-        except OuroError:
+        except OuroError as e:
             flow.at_layer = False
+            if isinstance(e, CryptError | AuthenticationFailed):
+                log.warning("Allocation rejected: %s (%d).", flow.name, e.code)
             raise
 
     async def join(self, process: Process, request: FlowJoin) -> Allocation:
@@ -218,16 +256,19 @@ class Allocator:
         waiter = Waiter(process, asyncio.get_running_loop().create_future(), request.data)
         self._registry.wait(waiter)
         try:
-            async with asyncio.timeout(request.timeout):
-                allocation: Allocation = await waiter.result
-                return allocation
-        except TimeoutError:
-            self._too_late(waiter)
-            raise FlowTimeout(f"no flow request came within {request.timeout:g} s") from None
+            await asyncio.wait((waiter.result,), timeout=request.timeout)
+            if waiter not in process.waiters and not waiter.result.done():
+                waiter.last = True
+                await asyncio.wait((waiter.result,), timeout=LATE)
+            if not waiter.result.done():
+                raise FlowTimeout(f"no flow request came within {request.timeout:g} s")
+            allocation: Allocation = waiter.result.result()
+            return allocation
         except asyncio.CancelledError:
             self._too_late(waiter)
             raise
         finally:
+            waiter.result.cancel()
             self._registry.withdraw(waiter)
 
     def _too_late(self, waiter: Waiter) -> None:
@@ -244,8 +285,11 @@ class Allocator:
         name = self._registry.name_of_hash(request.hash, ipcp.layer.hash)
         waiter = await self._acceptor(name)
         assert waiter is not None
-        with _answering(waiter):
-            response, result = self._serve(name, waiter, request.data)
+        with self._answering(waiter):
+            response, result = await self._serve((ipcp.id, name.name), name, waiter, request.data)
+            _still_there(waiter)
+            if ipcp.handle is None:
+                raise IpcpError(f"IPCP {ipcp.name} went away while a flow request of its layer was answered")
             flow = self._registry.create_flow(waiter.process, name.name, request.qos, ipcp)
             try:
                 arrival = self._arrival(flow, request, response)
@@ -305,31 +349,75 @@ class Allocator:
             with contextlib.suppress(ValueError):
                 name.waiting.remove(future)
 
+    @contextlib.contextmanager
+    def _answering(self, waiter: Waiter) -> Iterator[None]:
+        """For work on behalf of an accept call that was taken out of the queues: what fails is its error too, but for a
+        requester that gives up.
+        """
+        try:
+            yield
+        except BaseException as e:
+            error = e if isinstance(e, OuroError) else IpcpError(f"the allocation failed: {e!r}")
+            if isinstance(e, asyncio.CancelledError) and not waiter.last and not waiter.result.done():
+                try:
+                    self._registry.wait(waiter)
+                    raise
+                except OuroError as refusal:
+                    error = refusal
+            if not waiter.result.done():
+                waiter.result.set_exception(error)
+            raise
+
     # ------------------------------------------------------------ OAP
 
-    def _serve(self, name: Name, waiter: Waiter, request: bytes) -> tuple[bytes, OapResult]:
+    def _configured(self, side: Side, name: str) -> Security:
+        """The security of a name, as it is in its files now. CryptError, AuthenticationFailed."""
+        known = self._registry.names.get(name)
+        return self._security.security(side, name, known.info if known else None)
+
+    async def _prepare(self, peer: Hashable, request: FlowAlloc, security: Security) -> OapContext:
+        """The client's request."""
+        with self._refusing("Cannot ask for a flow to", request.dst):
+            context = await self._workers.run(peer, Prepare(request.dst, request.data, time.time_ns(), security))
+        self._trace(context.request, sent=True)
+        return context
+
+    async def _serve(self, peer: Hashable, name: Name, waiter: Waiter, request: bytes) -> tuple[bytes, OapResult]:
         """The server's half, for a waiter that was taken."""
         self._trace(request, sent=False)
-        try:
+        with self._refusing("Refused a flow request for", name.name):
             self._plugins.authorize(name.name, waiter.process.uid, waiter.process.pid, True)
-            return self._server.process(request, waiter.data, time.time_ns())
+            security = self._configured(Side.SERVER, name.name)
+            now = time.time_ns()
+            admitted = self._server.admit(request, now)
+            if admitted.header.certificate:
+                security = evolve(security, store=self._security.store())
+            response, result = await self._workers.run(peer, Answer(admitted, waiter.data, now, security))
+        self._trace(response, sent=True, asked_md=admitted.header.md_nid)
+        return response, result
+
+    async def _complete(self, peer: Hashable, context: OapContext, response: bytes) -> OapResult:
+        """The client's half of a response."""
+        self._trace(response, sent=False, asked_md=context.header.md_nid)
+        with self._refusing("Refused an answer from", context.dst):
+            if shows_certificate(response):
+                context = evolve(context, security=evolve(context.security, store=self._security.store()))
+            return await self._workers.run(peer, Complete(context, response, time.time_ns()))
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str, name: str) -> Iterator[None]:
+        """One line in the log for what fails."""
+        try:
+            yield
         except OuroError as e:
             self.refused += 1
-            log.warning("Refused a flow request for %s: %s", name.name, e)
+            log.warning("%s %s: %s", what, name, e)
             raise
 
-    def _complete(self, context: OapContext, response: bytes) -> OapResult:
-        try:
-            return self._client.complete(context, response, time.time_ns())
-        except CryptError as e:
-            self.refused += 1
-            log.warning("Refused an answer from %s: %s", context.dst, e)
-            raise
-
-    def _trace(self, message: bytes, sent: bool) -> None:
+    def _trace(self, message: bytes, sent: bool, asked_md: int | None = None) -> None:
         oap = logger("irmd/oap")
         if oap.isEnabledFor(PP):
-            for line in request_lines(self._suites, message, sent):
+            for line in message_lines(self._suites, message, sent, asked_md):
                 oap.log(PP, "%s", line)
 
     # ------------------------------------------------------------ flows that are there
@@ -455,12 +543,7 @@ def _share(a: ClientRef, b: ClientRef) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _answering(waiter: Waiter) -> Iterator[None]:
-    """For work on behalf of an accept call that was taken out of the queues: what fails is its error too."""
-    try:
-        yield
-    except BaseException as e:
-        if not waiter.result.done():
-            waiter.result.set_exception(e if isinstance(e, OuroError) else IpcpError(f"allocation failed: {e!r}"))
-        raise
+def _still_there(waiter: Waiter) -> None:
+    """IpcpError when the accept call that a request is for is over."""
+    if waiter.result.done():
+        raise IpcpError("the application that was to accept the flow gave up, or went away")

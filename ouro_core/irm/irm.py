@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
 from .. import __version__
 from ..contracts.packets import (
@@ -34,16 +34,18 @@ from ..model.errors import ConfigError, NotFound, NotPermitted, OuroError, OutOf
 from ..model.irm_requests import Announced, RibRead
 from ..model.log import logger
 from ..model.names import check_name
-from ..oap import OapSuites
 from ..plugins import PluginHost
+from ..plugins.suites import oap_suites
 from ..rib import Rib
 from ..rpc.credentials import Credentials
 from .allocation import Allocator
 from .ipcps import IpcpManager
 from .programs import Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry
+from .security import SecurityFiles, default_directory
 from .sessions import IpcpSession, Session
 from .settings import MAX_CLIENTS_PER_USER, IrmSettings
+from .workers import WorkerPool
 
 __all__ = ["Irm", "IrmStatus", "choose_system"]
 
@@ -123,11 +125,12 @@ class Irm:
         self._system = choose_system(plugins, settings.packets, in_process)
         self.broker: PacketBroker = self._system.broker(SHARED_GEOMETRY, USER_GEOMETRY)
         self.starter = Starter(environment or {}, settings.start_window)
-        suites = OapSuites.of(
-            plugins.digests.values(), plugins.kdfs.values(), plugins.cipher_suites.values(),
-            plugins.kex_suites.values(), plugins.authenticators.values(),
-        )  # fmt: skip
-        self.allocator = Allocator(self.registry, self.broker, suites, plugins, self.starter, settings)
+        suites = oap_suites(plugins)
+        self.security = SecurityFiles(_security_directory(settings, in_process), suites)
+        self.workers = WorkerPool(launcher, suites)
+        self.allocator = Allocator(
+            self.registry, self.broker, suites, self.security, self.workers, plugins, self.starter, settings
+        )
         self.ipcps = IpcpManager(
             self.registry, self.broker, launcher, plugins, self._system.name,
             lambda record: IpcpSession(self, record), self._ipcp_gone,
@@ -252,6 +255,7 @@ class Irm:
         registry = self.registry
         self.rib.publish("irm/status", self.status)
         self.rib.publish("irm/settings", self.settings)
+        self.rib.publish("irm/security", lambda: {"directory": self.security.directory, **asdict(self.workers.view())})
         self.rib.publish("names", lambda: {n.name: _name_view(n) for n in registry.sorted_names()})
         self.rib.publish(
             "processes", lambda: {str(p.pid): _process_view(p) for p in registry.processes.values() if p.ipcp is None}
@@ -299,6 +303,7 @@ class Irm:
     async def close(self) -> None:
         """End IPCPs and programs, take all flows down, free everything."""
         self.starter.close()
+        await self.workers.close()
         for process in [p for p in self.registry.processes.values() if p.ipcp is None]:
             for flow in list(process.flows.values()):
                 _down(flow)
@@ -307,6 +312,13 @@ class Irm:
             self.process_left(process)
         await self.allocator.close()
         self.broker.close()
+
+
+def _security_directory(settings: IrmSettings, in_process: bool) -> str:
+    """The configured one, else a daemon's default; an IRM within one process reads no files unasked."""
+    if settings.security:
+        return os.path.abspath(os.path.expanduser(settings.security))
+    return "" if in_process else default_directory()
 
 
 def _down(flow: Flow) -> None:

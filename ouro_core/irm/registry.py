@@ -59,6 +59,7 @@ class Waiter:
     process: "Process"
     result: "asyncio.Future[Any]" = field(repr=False)
     data: bytes = b""
+    last: bool = False  # its time is over: the request that is under way for it is its last
 
 
 @define(eq=False)

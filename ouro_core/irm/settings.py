@@ -6,6 +6,7 @@ from typing import Final
 from attrs import frozen
 
 from ..model.config import boolean, option, text
+from ..model.names import MAX_PATH
 
 __all__ = ["IrmSettings"]
 
@@ -70,6 +71,11 @@ class IrmSettings:
     """Table `[irmd]` of the configuration file."""
 
     direct: bool = option(True, parse=boolean, help="flows between processes of this host need no layer")
+    security: str = option(
+        "",
+        parse=text(MAX_PATH),
+        help="directory of security files; empty: /etc/ouroboros/security as root, else ~/.config/ouroboros/security",
+    )
     packets: str = option("", parse=text(64), help="packet system; empty: ssm when it is installed, else heap")
     accept_window: float = option(
         ACCEPT_WINDOW, parse=_seconds(0, 60), unit="s", help="how long a flow request waits for a process to accept"

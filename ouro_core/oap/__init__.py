@@ -13,26 +13,32 @@ that no authenticator takes is no certificate of ours (EAUTH).
 """
 
 from .client import OapClient, OapContext
+from .jobs import Answer, Complete, OapJob, Prepare, shows_certificate
 from .replay import ReplayGuard
 from .security import PLAIN, Encryption, KemMode, OapResult, Security
 from .server import OapRequest, OapServer, answer
 from .suites import OapSuites, SuiteTable
-from .trace import header_lines, request_lines
+from .trace import header_lines, message_lines
 
 __all__ = [
     "PLAIN",
+    "Answer",
+    "Complete",
     "Encryption",
     "KemMode",
     "OapClient",
     "OapContext",
+    "OapJob",
     "OapRequest",
     "OapResult",
     "OapServer",
     "OapSuites",
+    "Prepare",
     "ReplayGuard",
     "Security",
     "SuiteTable",
     "answer",
     "header_lines",
-    "request_lines",
+    "message_lines",
+    "shows_certificate",
 ]

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ouro_core.model.errors import WireError
+from ouro_core.model.errors import OuroError
 from ouro_core.wire.oap import CIPHER_NIDS, DIGEST_NIDS, OapHeader
 
 from .suites import OapSuites
 
-__all__ = ["header_lines", "request_lines"]
+__all__ = ["header_lines", "message_lines"]
 
 _CIPHERS = {nid: name for name, nid in CIPHER_NIDS.items()}
 _DIGESTS = {nid: name for name, nid in DIGEST_NIDS.items()}
@@ -36,11 +36,18 @@ def header_lines(header: OapHeader, sent: bool) -> list[str]:
     return [title, *(f"  {label}: {value}" for label, value in fields.items())]
 
 
-def request_lines(suites: OapSuites, message: bytes, sent: bool) -> list[str]:
-    """`header_lines` of an encoded request, or one line that says why it cannot be read."""
+def message_lines(suites: OapSuites, message: bytes, sent: bool, asked_md: int | None = None) -> list[str]:
+    """`header_lines` of an encoded message, or one line that says why it cannot be read. `asked_md`: it is the response
+    to a request with this md_nid; None: it is a request.
+    """
     try:
-        header = OapHeader.decode(message, ciphers=suites.known_ciphers, digests=suites.known_digests)
-    except WireError as error:
+        header = OapHeader.decode(
+            message,
+            hash_size=0 if asked_md is None else suites.request_hash(asked_md).size,
+            ciphers=suites.known_ciphers,
+            digests=suites.known_digests,
+        )
+    except OuroError as error:
         return [f"OAP_HDR of {len(message)} bytes: {error}"]
     return header_lines(header, sent)
 

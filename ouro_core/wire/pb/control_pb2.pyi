@@ -579,6 +579,16 @@ class ZygoteSpawn(_message.Message):
     log: str
     def __init__(self, type: _Optional[str] = ..., name: _Optional[str] = ..., id: _Optional[int] = ..., system: _Optional[str] = ..., grant: _Optional[_Union[Grant, _Mapping]] = ..., channel: _Optional[_Union[Grant, _Mapping]] = ..., debug: _Optional[_Iterable[str]] = ..., log: _Optional[str] = ...) -> None: ...
 
+class ZygoteWorker(_message.Message):
+    __slots__ = ("channel", "debug", "log")
+    CHANNEL_FIELD_NUMBER: _ClassVar[int]
+    DEBUG_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    channel: Grant
+    debug: _containers.RepeatedScalarFieldContainer[str]
+    log: str
+    def __init__(self, channel: _Optional[_Union[Grant, _Mapping]] = ..., debug: _Optional[_Iterable[str]] = ..., log: _Optional[str] = ...) -> None: ...
+
 class Spawned(_message.Message):
     __slots__ = ("pid", "pidfd")
     PID_FIELD_NUMBER: _ClassVar[int]
@@ -600,3 +610,15 @@ class IpcpEnding(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class WorkerJob(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: bytes
+    def __init__(self, job: _Optional[bytes] = ...) -> None: ...
+
+class WorkerResult(_message.Message):
+    __slots__ = ("result",)
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    result: bytes
+    def __init__(self, result: _Optional[bytes] = ...) -> None: ...
