@@ -2,9 +2,9 @@
 
 Theory of operation. Only the leaf crosses the wire; authorities and intermediates are in the verifier's store, and a
 chain is good when it ends in a self-signed certificate of that store. The store is trusted to hold what it should, but
-a name may be in it more than once (a renewed authority, a cross-signed one), so all issuers that fit are tried. What
-a certificate may be does not depend on the way to it but on how many intermediates are below; so each is visited once
-per such number, and the work is bounded by the store whatever its certificates say of each other.
+a name may be in it more than once (a renewed authority, a cross-signed one), so all issuers that fit are tried, those
+with the fewest intermediates below them first. Fewer are never worse, so each certificate is visited once, and the work
+is bounded by the store, whatever its certificates say of each other.
 
 `cryptography` verifies the single signatures. Its own chain verification (`x509.verification`) has the policy of the
 web: it wants alternative names and purposes, which these certificates need not have.
@@ -15,6 +15,7 @@ not in the list below, is refused.
 """
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -112,7 +113,7 @@ def verify_chain(certificate: bytes, store: tuple[bytes, ...], now_ns: int, sign
     leaf = parse(certificate)
     known = [parse(stored) for stored in store]
     now = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
-    with guarded(f"certificate {_label(leaf)} cannot be checked"):
+    with guarded("a certificate of the chain cannot be checked"):
         _Walk(known, now, signed_by).verify(leaf)
 
 
@@ -121,38 +122,42 @@ class _Walk:
         self._store = store
         self._now = now
         self._signed_by = signed_by
-        self._visited: set[tuple[int, int]] = set()
         self._refused: list[str] = []
 
     def verify(self, leaf: "Certificate") -> None:
         if (why := self._unfit(leaf)) is not None:
             raise AuthenticationFailed(f"certificate {_label(leaf)} {why}")
-        if not self._up(leaf, 0):
-            raise AuthenticationFailed(f"certificate {_label(leaf)} is not trusted: {'; '.join(self._refused)}")
+        ways = deque([(leaf, 0)])
+        reached: set[int] = set()
+        while ways:
+            certificate, below = ways.popleft()
+            if _self_issued(certificate) and self._ends(certificate):
+                return
+            for number in self._issuers(certificate, below):
+                if number not in reached:
+                    reached.add(number)
+                    issuer = self._store[number]
+                    if _self_issued(issuer):
+                        ways.appendleft((issuer, below))
+                    else:
+                        ways.append((issuer, below + 1))
+        raise AuthenticationFailed(f"certificate {_label(leaf)} is not trusted: {'; '.join(self._refused)}")
 
-    def _up(self, certificate: "Certificate", below: int) -> bool:
-        """Is there a way from this certificate, itself fit, to an end? `below`: intermediates under its issuer."""
-        if _self_issued(certificate) and self._ends(certificate):
-            return True
-        found = False
-        for number, issuer in enumerate(self._store):
-            if not _may_have_issued(issuer, certificate):
-                continue
-            found = True
-            if (number, below) in self._visited:
-                continue
-            self._visited.add((number, below))
+    def _issuers(self, certificate: "Certificate", below: int) -> Iterator[int]:
+        """Places in the store of the fit issuers of a certificate with `below` intermediates under them."""
+        candidates = [n for n, issuer in enumerate(self._store) if _may_have_issued(issuer, certificate)]
+        for number in candidates:
+            issuer = self._store[number]
             why = self._unfit(issuer) or _no_authority(issuer, below) or self._bad_link(certificate, issuer)
-            if why is not None:
+            if why is None:
+                yield number
+            else:
                 self._refused.append(f"its issuer {_label(issuer)} {why}")
-            elif self._up(issuer, below + (not _self_issued(issuer))):
-                return True
-        if not found:
+        if not candidates:
             self._refused.append(
                 f"the issuer of {_label(certificate)}, {certificate.issuer.rfc4514_string()!r:.200}, is not in the "
                 "store; put its certificate in security/cacert or security/untrusted"
             )
-        return False
 
     def _ends(self, certificate: "Certificate") -> bool:
         return certificate in self._store and self._bad_link(certificate, certificate) is None

@@ -21,7 +21,7 @@ class Hkdf(Kdf):
         self._constructor = digest.constructor
 
     def derive(self, secret: Buffer, salt: Buffer, info: bytes, size: int = KEY_SIZE) -> bytes:
-        extracted = hmac.digest(salt, secret, self._constructor)
+        extracted = hmac.digest(bytes(salt), secret, self._constructor)
         block = out = b""
         counter = 0
         while len(out) < size:
