@@ -1,4 +1,4 @@
-"""The contract kits on every suite of the core, by kind."""
+"""The contract kits on every suite of the core, by kind; key exchanges are in test_groups."""
 
 from typing import Any
 
@@ -6,15 +6,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from ouro_core.builtin.classic.authenticators import AUTHENTICATORS
 from ouro_core.builtin.classic.ciphers import CIPHERS
-from ouro_core.builtin.classic.curves import CURVES
 from ouro_core.builtin.classic.digests import DIGESTS
-from ouro_core.builtin.classic.ffdhe import FFDHE
 from ouro_core.builtin.classic.hkdf import KDFS
 from ouro_core.contracts.crypto import Authenticator
 from ouro_core.testing.crypto import (
     AuthenticatorContract,
     CipherContract,
-    DheContract,
     DigestContract,
     KdfContract,
 )
@@ -30,10 +27,6 @@ class TestKdfs(KdfContract):
 
 class TestCiphers(CipherContract):
     suites = CIPHERS
-
-
-class TestKeyExchanges(DheContract):
-    suites = [*CURVES, *FFDHE]
 
 
 class TestAuthenticators(AuthenticatorContract):

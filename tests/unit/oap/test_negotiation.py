@@ -9,7 +9,7 @@ from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
 from ouro_core.contracts.crypto import Credentials, KemSuite
@@ -50,58 +50,20 @@ def exchange(suites: OapSuites, client: Security, server: Security) -> tuple[Oap
 # ---------------------------------------------------------------- the prototype's messages
 
 
-def context_of(captured: dict[str, Any], suites: OapSuites, security: Security) -> OapContext:
-    "As if we had prepared the captured request ourselves."
+def as_prepared(captured: dict[str, Any], security: Security) -> OapContext:
+    "The context of a captured request that offers no key exchange."
     request = bytes.fromhex(captured["request"]["wire"])
-    private = b""
-    if "pairs" in captured:
-        key = load_der_private_key(bytes.fromhex(captured["pairs"][0]["priv_der"]), None)
-        if isinstance(key, ec.EllipticCurvePrivateKey):
-            private = key.private_numbers().private_value.to_bytes(32, "big")
-        else:
-            private = key.private_bytes_raw()  # type: ignore[union-attr]
-    return OapContext(captured["name"], OapHeader.decode(request), request, security, private)
-
-
-@pytest.mark.parametrize(
-    ("name", "kex"),
-    [("enc.x25519", "X25519"), ("enc.p256", "prime256v1"), ("neg1", "X25519"), ("auth.ecenc", "X25519")],
-)
-def test_the_prototype_served_us(suites: OapSuites, captured_from: Any, authority: bytes, name: str, kex: str) -> None:
-    captured = captured_from(name)
-    security = Security(encryption=Encryption(kex=kex), store=(authority,))
-    context = context_of(captured, suites, security)
-    result = OapClient(suites).complete(
-        context, bytes.fromhex(captured["response"]["wire"]), captured["response"]["timestamp_ns"]
-    )
-    assert result.key is not None
-    assert result.key.hex() == captured["key"]
-    assert (result.cipher_nid, result.kex) == (901, kex)
-    assert result.peer == ("auth.ecenc" if name == "auth.ecenc" else "")
-
-
-def test_both_authenticated(suites: OapSuites, captured_from: Any, authority: bytes) -> None:
-    captured = captured_from("auth.ecmut")
-    security = evolve(X25519, store=(authority,))
-    stamp = captured["response"]["timestamp_ns"]
-    context = context_of(captured, suites, security)
-    result = OapClient(suites).complete(context, bytes.fromhex(captured["response"]["wire"]), stamp)
-    assert result.key is not None
-    assert (result.key.hex(), result.peer) == (captured["key"], "auth.ecmut")
-
-    response, accepted = OapServer(suites, ReplayGuard()).process(context.request, b"", stamp, security)
-    assert accepted.peer == "client.ec"
-    assert OapClient(suites).complete(context, response, stamp).key == accepted.key
+    return OapContext(captured["name"], OapHeader.decode(request), request, security)
 
 
 @pytest.mark.parametrize("name", ["auth.ec", "auth.ed"])
 def test_authenticated_and_plain(suites: OapSuites, captured_from: Any, authority: bytes, name: str) -> None:
     captured = captured_from(name)
     response = bytes.fromhex(captured["response"]["wire"])
-    context = context_of(captured, suites, Security(store=(authority,)))
+    context = as_prepared(captured, Security(store=(authority,)))
     result = OapClient(suites).complete(context, response, NOW)
     assert (result.peer, result.key, result.cipher_nid) == (name, None, 0)
-    with pytest.raises(CryptError, match="no authority of ours"):
+    with pytest.raises(CryptError, match="is not in the store"):
         OapClient(suites).complete(evolve(context, security=PLAIN), response, NOW)
     with pytest.raises(CryptError, match=f'the certificate is for "{name}", not for "other"'):
         OapClient(suites).complete(evolve(context, dst="other"), response, NOW)
@@ -112,23 +74,21 @@ def test_authenticated_and_plain(suites: OapSuites, captured_from: Any, authorit
             OapClient(suites).complete(context, bytes(damaged), NOW)
 
 
-@pytest.mark.parametrize(("name", "why"), [("auth.rogue", "no authority of ours"), ("auth.wrongcn", "is for")])
+@pytest.mark.parametrize(("name", "why"), [("auth.rogue", "is not in the store"), ("auth.wrongcn", "is for")])
 def test_what_the_prototype_refused_we_refuse(
     suites: OapSuites, captured_from: Any, authority: bytes, name: str, why: str
 ) -> None:
     captured = captured_from(name)
-    context = context_of(captured, suites, Security(store=(authority,)))
+    context = as_prepared(captured, Security(store=(authority,)))
     with pytest.raises(CryptError, match=why) as caught:
         OapClient(suites).complete(context, bytes.fromhex(captured["response"]["wire"]), NOW)
     assert caught.value.code == -1008
 
 
-@pytest.mark.parametrize("name", ["enc.x25519", "enc.p256", "neg1", "enc.x25519mlkem768"])
-def test_we_serve_the_prototypes_requests(suites: OapSuites, captured_from: Any, name: str) -> None:
-    captured = captured_from(name)
+def test_we_serve_the_prototypes_encapsulation(suites: OapSuites, captured_from: Any) -> None:
+    captured = captured_from("enc.x25519mlkem768")
     request = bytes.fromhex(captured["request"]["wire"])
-    server = OapServer(suites, ReplayGuard())
-    response, result = server.process(request, b"", captured["request"]["timestamp_ns"])
+    response, result = OapServer(suites, ReplayGuard()).process(request, b"", captured["request"]["timestamp_ns"])
     assert result.key is not None
     theirs = OapHeader.decode(bytes.fromhex(captured["response"]["wire"]), hash_size=32)
     ours = OapHeader.decode(response, hash_size=32)
@@ -176,9 +136,8 @@ def test_a_weaker_key_exchange_is_refused(suites: OapSuites) -> None:
         exchange(suites, X25519, HYBRID)
 
 
-@pytest.mark.parametrize("name", ["neg3", "neg7", "enc.ffdhe2048", "enc.mlkem768"])
-def test_a_key_of_no_algorithm_here_is_refused(suites: OapSuites, captured_from: Any, name: str) -> None:
-    captured = captured_from(name)["request"]
+def test_a_key_of_no_algorithm_here_is_refused(suites: OapSuites, captured_from: Any) -> None:
+    captured = captured_from("enc.mlkem768")["request"]
     with pytest.raises(CryptError):
         OapServer(suites, ReplayGuard()).process(bytes.fromhex(captured["wire"]), b"", captured["timestamp_ns"])
 
@@ -191,9 +150,7 @@ def test_a_bad_key_is_refused(suites: OapSuites) -> None:
             OapServer(suites, ReplayGuard()).process(bad, b"", NOW)
 
 
-def test_client_encapsulation(suites: OapSuites) -> None:
-    hybrid = suites.kexes.named("X25519MLKEM768")
-    assert isinstance(hybrid, KemSuite)
+def test_client_encapsulation(suites: OapSuites, hybrid: KemSuite) -> None:
     pair = hybrid.generate()
     encryption = Encryption(kex="X25519MLKEM768", kem_mode=KemMode.CLIENT, kdf="sha384")
     client = Security(encryption, static_key=pair.public)
@@ -228,7 +185,6 @@ def test_who_encapsulates_means_nothing_to_diffie_hellman(suites: OapSuites) -> 
     [
         ({"cipher_nid": 0}, "did not choose a cipher"),
         ({"cipher_nid": 895}, "aes-128-gcm, weaker than the aes-256-gcm"),
-        ({"cipher_nid": 1018}, "number 1018 is not known here"),
         ({"kdf_nid": 1057}, "blake2s256, weaker than the sha256"),
         ({"kex": b""}, "did not send its part"),
         ({"kex": b"nonsense"}, "no valid X25519 key"),
