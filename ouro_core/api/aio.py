@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient
-from ouro_core.frct.pipeline import Pipeline
+from ouro_core.frct.pipeline import FindSuite, Pipeline
 from ouro_core.model.errors import FlowDown, OuroError, WouldBlock
 from ouro_core.model.irm_requests import Allocation, FlowAccept, FlowAlloc, FlowDealloc, FlowJoin
 from ouro_core.model.qos import RAW, QosSpec
@@ -30,7 +30,7 @@ from ouro_core.rpc.blocking import connect
 from ouro_core.rpc.channel import Channel
 from ouro_core.rpc.fds import close_grants
 
-from .flow import FlowBase, attach, check_qos
+from .flow import FlowBase, attach, check_qos, load_suite
 from .process import current
 from .watches import Watches
 
@@ -162,10 +162,16 @@ class AsyncFlow(FlowBase):
 class Client:
     """What one loop has of one IRM: its requests, its event set, its keep-alives. Made in the loop."""
 
-    def __init__(self, call: Callable[[Request[Any]], Awaitable[Any]], packets: PacketClient) -> None:
+    def __init__(
+        self,
+        call: Callable[[Request[Any]], Awaitable[Any]],
+        packets: PacketClient,
+        find: FindSuite = load_suite,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._call = call
         self._packets = packets
+        self._find = find
         self._set = packets.event_set()
         self._watched: WeakValueDictionary[FlowEnd, AsyncFlow] = WeakValueDictionary()
         self._flows: WeakSet[AsyncFlow] = WeakSet()
@@ -200,7 +206,7 @@ class Client:
                 self.discard(answer.result())
             raise
         try:
-            end, path = attach(self._packets, allocation, _OPTIONS)
+            end, path = attach(self._packets, allocation, _OPTIONS, self._find)
         except BaseException:
             self.dealloc(allocation.flow_id)
             raise

@@ -1,22 +1,25 @@
 """`Flow`: one end of a flow, for synchronous code; and what it shares with its sister in asyncio.
 
 A raw flow has nothing between the application and the packet system: `read`, `readinto`, `read_many`, `write` and
-`write_many` of a `Flow` *are* the methods of the native end. Only a QoS that asks for a CRC puts a `Pipeline` there.
+`write_many` of a `Flow` *are* the methods of the native end. Only encryption and a QoS that asks for a CRC put a
+`Pipeline` there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 import attrs
 
+from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient, State
-from ouro_core.frct.pipeline import Pipeline
-from ouro_core.model.errors import BadDescriptor, FlowDown, InvalidArgument, NotPermitted, NotSupported, OuroError
+from ouro_core.frct.pipeline import FindSuite, Pipeline, check_qos, stages_for
+from ouro_core.model.errors import BadDescriptor, FlowDown, InvalidArgument, NotPermitted, OuroError
 from ouro_core.model.irm_requests import Allocation
 from ouro_core.model.qos import QosSpec
 from ouro_core.rpc.fds import close_fds
@@ -24,35 +27,46 @@ from ouro_core.rpc.fds import close_fds
 from .flowset import FlowSet
 from .signals import undisturbed
 
-__all__ = ["Access", "Flow", "FlowBase", "attach", "check_qos"]
+if TYPE_CHECKING:
+    from ouro_core.plugins import PluginHost
+
+__all__ = ["Access", "Flow", "FlowBase", "attach", "check_qos", "load_suite", "plugin_host"]
 
 Access: TypeAlias = Literal["r", "w", "rw"]
 """What an application does with a flow: read it, write it, or both."""
 
 
-def check_qos(qos: QosSpec) -> QosSpec:
-    """`qos` itself when this version can do it. NotSupported: it needs FRCT."""
-    if qos.needs_frct:
-        raise NotSupported(
-            f"packets in order (in_order={qos.in_order}) need FRCT, which this version does not have; ask for a raw QoS"
-        )
-    return qos
+@functools.cache
+def plugin_host() -> PluginHost:
+    "The plugins of this process. None is loaded but those that somebody needed."
+    from ouro_core.plugins import PluginHost  # raw flows do without
+
+    return PluginHost.from_environment()
 
 
-def attach(client: PacketClient, allocation: Allocation, options: Options) -> tuple[FlowEnd, FlowEnd | Pipeline]:
+def load_suite(plugin: str, name: str) -> CipherSuite:
+    """A cipher, from the one plugin that has it; no other is imported."""
+    host = plugin_host()
+    host.load_only(plugin)
+    suite: CipherSuite = host.get("cipher_suites", name)
+    return suite
+
+
+def attach(
+    client: PacketClient, allocation: Allocation, options: Options, find: FindSuite = load_suite
+) -> tuple[FlowEnd, FlowEnd | Pipeline]:
     """The native end of a new flow, and what the application reads and writes: the end itself, or a pipeline on it.
 
-    Takes the descriptors of the grant over. NotSupported: the flow needs what is not there, and must be deallocated.
+    Takes the descriptors of the grant over. NotSupported, CryptError: the flow needs what is not there, or came without
+    a key; it must be deallocated.
     """
     try:
-        check_qos(allocation.qos)
-        if allocation.cipher:
-            raise NotSupported(f"flow {allocation.flow_id} is encrypted, which this version cannot do")
-    except NotSupported:
+        stages = stages_for(allocation, find)
+    except BaseException:
         close_fds(allocation.grant.fds)
         raise
     end = client.attach(allocation.grant.data, allocation.grant.fds, options)
-    return end, Pipeline(end, options) if allocation.qos.needs_crc else end
+    return end, Pipeline(end, stages, options) if stages else end
 
 
 class FlowBase:
@@ -109,10 +123,12 @@ class FlowBase:
 
     @property
     def counters(self) -> dict[str, int]:
-        "Packets and bytes: tx tx_bytes rx rx_bytes rejected sleeps wakes; damaged on a flow with a CRC."
+        """Packets and bytes: tx tx_bytes rx rx_bytes rejected sleeps wakes; packets dropped: damaged on a flow with a
+        CRC, undecryptable on an encrypted one.
+        """
         found = dict(self._end.counters())
         if isinstance(self._path, Pipeline):
-            found["damaged"] = self._path.damaged
+            found |= self._path.counters
         return found
 
     @property

@@ -60,7 +60,7 @@ class Node:
             caller = NearCaller(session.call)
             packets = _client(plugins, await caller.call(Announce(self.name)))
             stack.callback(packets.close)
-            self._client = Client(caller.call, packets)
+            self._client = Client(caller.call, packets, lambda _, name: plugins.get("cipher_suites", name))
             stack.push_async_callback(self._client.close)
             self.irm = IrmMethods(caller)
             self._stack = stack.pop_all()

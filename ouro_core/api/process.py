@@ -44,7 +44,7 @@ from ouro_core.rpc.blocking import BlockingChannel, connect
 from ouro_core.rpc.paths import irm_socket
 from ouro_core.wire.control import Frame, Kind, decode
 
-from .flow import Flow, attach, check_qos
+from .flow import Flow, attach, check_qos, plugin_host
 from .signals import interruptible, undisturbed
 from .watches import Keeper
 
@@ -70,10 +70,8 @@ def program_name(argv0: str) -> str:
 
 def packet_client(announced: Announced) -> PacketClient:
     """This process's view of the packet system that the IRM uses. PacketsError: it does not work here."""
-    from ouro_core.plugins import PluginHost
-
     try:
-        host = PluginHost.from_environment()
+        host = plugin_host()
         host.load_only(announced.plugin)
         system = host.get("pool_allocators", announced.system)
         obstacle = system.usable()

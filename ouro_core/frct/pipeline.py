@@ -1,55 +1,117 @@
-"""`Pipeline`: the stages above the end of a flow whose QoS asks for more than packets as they come.
+"""`Pipeline`: the stages above the end of a flow that needs more than packets as they come.
 
-Stages in the order of flows.md 3.4 and 3.5. There is one so far, the CRC (flows.md 4): every packet but the empty ones
-goes out with a CRC32 trailer; what comes in with a wrong one, or none, is dropped and counted. FRCT and encryption are
-not there yet: whoever makes a flow must refuse those that need them.
+Theory of operation. A packet goes down through the stages in order, encryption before the CRC, into the ring, and comes
+up the other way (flows.md 3.4, 3.5). Stages turn one packet into one packet; what a stage cannot open was damaged,
+or is not from the peer: it is dropped and counted, as if it never came. Empty packets are keep-alives and pass by.
 
-One lock for reading. Writing needs none of its own: a trailer depends on nothing but its packet.
+There is one lock a direction, held from the first stage to the ring, so that packets meet stages in the order in which
+they meet the ring. Callers of one direction take turns, and a time-out begins with the turn. The locks are re-entrant,
+for the handler of a signal may use the flow that it interrupted. `close` takes none: it wakes who waits in the ring.
+
+How FRCT comes in is in docs/explanation/pipeline.md.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
+from typing import Final, TypeVar
 
+from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import Buffer, End, FlowEnd, Options, State
-from ouro_core.model.errors import FlowTimeout, TooLong, WireError
-from ouro_core.wire import crc32
+from ouro_core.model.errors import CryptError, FlowTimeout, NotSupported, OuroError, TooLong, WouldBlock
+from ouro_core.model.irm_requests import Allocation
+from ouro_core.model.qos import QosSpec
 
-__all__ = ["Pipeline"]
+from .crypt import crypt
+from .keylog import log_key
+from .stage import Crc, Stage
 
-_DEFAULT = Options()
+__all__ = ["FindSuite", "Pipeline", "check_qos", "stages_for"]
+
+T = TypeVar("T", bytes, bytes | None)
+
+FindSuite = Callable[[str, str], CipherSuite]
+"""(plugin, name of the suite) -> the suite. Any OuroError: it is not there."""
+
+_DEFAULT: Final = Options()
+_ROUNDS: Final = 32
+"""Reads of nothing but dropped packets after which one that must not wait gives up: a flood cannot hold a loop."""
+
+
+def check_qos(qos: QosSpec) -> QosSpec:
+    """`qos` itself when this version can do it. NotSupported: it needs FRCT."""
+    if qos.needs_frct:
+        raise NotSupported(
+            f"packets in order (in_order={qos.in_order}) need FRCT, which this version does not have; ask for a raw QoS"
+        )
+    return qos
+
+
+def stages_for(allocation: Allocation, find: FindSuite) -> tuple[Stage, ...]:
+    """What a new flow needs above its end, from the application down; nothing for a raw one.
+
+    The key of an encrypted flow is logged where `OURO_KEYLOG` says. NotSupported, CryptError: the flow cannot be used
+    and must be deallocated.
+    """
+    check_qos(allocation.qos)
+    stages: list[Stage] = []
+    if allocation.cipher:
+        stages.append(_crypt_for(allocation, find))
+    if allocation.qos.needs_crc:
+        stages.append(Crc())
+    return tuple(stages)
+
+
+def _crypt_for(allocation: Allocation, find: FindSuite) -> Stage:
+    a = allocation
+    what = f'flow {a.flow_id} is encrypted with "{a.suite}" (number {a.cipher})'
+    try:
+        suite = find(a.plugin, a.suite)
+    except OuroError as e:
+        raise NotSupported(f"{what}, which this process does not have: {e}") from e
+    if suite.unavailable is not None:
+        raise NotSupported(f"{what}, which does not work here: {suite.unavailable}")
+    try:
+        stage = crypt(suite, a.key)
+    except CryptError as e:
+        raise CryptError(f"{what}: {e}") from e
+    log_key(a)
+    return stage
 
 
 class Pipeline(End):
-    """An end with a CRC, over `end`, which nobody else may read or write any more.
+    """An end with `stages`, from the application down, over `end`, which nobody else may read or write any more.
 
-    Errors as those of `end`. A damaged packet is as if it never came, but that a read which dropped one may take up to
-    twice its time-out.
+    Errors as those of `end`. A read that dropped something may take up to twice its time-out.
     """
 
-    def __init__(self, end: FlowEnd, options: Options = _DEFAULT) -> None:
+    def __init__(self, end: FlowEnd, stages: Sequence[Stage], options: Options = _DEFAULT) -> None:
         self._end = end
-        self._reading = threading.Lock()
+        self._stages = tuple(stages)
+        self._seal = _chain([stage.seal for stage in self._stages])
+        self._open = _chain([stage.open for stage in reversed(self._stages)])
+        self._reading, self._writing = threading.RLock(), threading.RLock()
         self._rest: memoryview | None = None  # of a packet that was read in part; empty: its end is yet to be told
-        self.damaged = 0
-        """Packets dropped so far for a wrong CRC."""
         self.set_options(options)
 
     # ---- reading
 
     def read(self) -> bytes:
-        """The next undamaged packet, or the rest of one that `readinto` read in part."""
+        """The next packet that came undamaged, or the rest of one that `readinto` read in part."""
         with self._reading:
-            rest, self._rest = self._rest, None
-            return bytes(rest) if rest else self._undamaged(1)[0]
+            if self._rest is None:
+                packet = self._end.read()
+                opened = self._open(packet) if packet else packet
+                if opened is not None and (opened or not packet):
+                    return opened
+            return self._whole(1)[0]
 
     def read_many(self, most: int = 32) -> list[bytes]:
         """As `read`, up to `most` of what is there."""
         with self._reading:
-            rest, self._rest = self._rest, None
-            return [bytes(rest)] if rest else self._undamaged(most)
+            return self._whole(most)
 
     def readinto(self, buffer: Buffer) -> int:
         """The next packet or its rest, by the rule for partial reads (flows.md 3.3). TooLong when there are none."""
@@ -57,7 +119,7 @@ class Pipeline(End):
         with self._reading:
             packet, self._rest = self._rest, None
             if packet is None:
-                packet = memoryview(self._undamaged(1)[0])
+                packet = memoryview(self._received(1)[0])
             elif not packet:
                 return 0
             size = min(len(packet), len(target))
@@ -68,25 +130,29 @@ class Pipeline(End):
                 self._rest = packet[size:]
             return size
 
-    def _undamaged(self, most: int) -> list[bytes]:
-        timeout = self._options.read_timeout
-        deadline = None if timeout is None else monotonic() + timeout
+    def _whole(self, most: int) -> list[bytes]:
+        rest, self._rest = self._rest, None
+        return [bytes(rest)] if rest else self._received(most)
+
+    def _received(self, most: int) -> list[bytes]:
+        """At least one packet. Those that a stage opened to nothing are nobody's."""
+        options = self._options
+        deadline = None if options.read_timeout is None else monotonic() + options.read_timeout
+        rounds = 0
         while True:
             packets = self._end.read_many(most)
-            good = [opened for packet in packets if (opened := self._open(packet)) is not None]
-            if good:
-                return good
+            opened = [(self._open(packet) if packet else packet, packet) for packet in packets]
+            found = [plain for plain, packet in opened if plain is not None and (plain or not packet)]
+            if found:
+                return found
+            rounds += 1
+            if not options.read_blocking and rounds >= _ROUNDS:
+                raise WouldBlock(f"flow {self._end.flow_id}: {rounds} packets in a row were dropped; look again later")
             if deadline is not None and monotonic() >= deadline:
-                raise FlowTimeout(f"nothing but damaged packets came on flow {self._end.flow_id} within {timeout} s")
-
-    def _open(self, packet: bytes) -> bytes | None:
-        if not packet:
-            return packet
-        try:
-            return bytes(crc32.strip(packet))
-        except WireError:
-            self.damaged += 1
-            return None
+                raise FlowTimeout(
+                    f"flow {self._end.flow_id}: what came within {options.read_timeout} s had to be dropped; "
+                    f"counted: {self.counters}"
+                )
 
     @property
     def has_rest(self) -> bool:
@@ -97,13 +163,26 @@ class Pipeline(End):
 
     def write(self, data: Buffer) -> None:
         """One packet; an empty one goes out as it is."""
-        self._end.write(_close(data))
+        with self._writing:
+            self._end.write(self._sealed(data))
 
-    def write_many(self, packets: Sequence[Buffer]) -> int:
-        """How many were accepted."""
-        return self._end.write_many([_close(data) for data in packets])
+    def write_many(self, packets: Iterable[Buffer]) -> int:
+        """How many were accepted. They are sealed one by one as the ring takes them: of what it does not take, one
+        packet at most was sealed in vain.
+        """
+        with self._writing:
+            return self._end.write_many(map(self._sealed, packets))
+
+    def _sealed(self, data: Buffer) -> bytes:
+        packet = data if type(data) is bytes else memoryview(data).tobytes()
+        return self._seal(packet) if packet else packet
 
     # ---- state
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Packets that were dropped, by stage: "undecryptable", "damaged"."""
+        return {stage.counter: stage.dropped for stage in self._stages}
 
     @property
     def state(self) -> State:
@@ -121,5 +200,16 @@ class Pipeline(End):
         self._end.close()
 
 
-def _close(data: Buffer) -> Buffer:
-    return crc32.append(data) if len(data) else data
+def _chain(functions: Sequence[Callable[[bytes], T]]) -> Callable[[bytes], T]:
+    if len(functions) == 1:
+        return functions[0]
+
+    def chained(packet: bytes) -> T:
+        found: T = functions[0](packet)
+        for function in functions[1:]:
+            if not found:  # dropped, or nothing left of it
+                break
+            found = function(found)
+        return found
+
+    return chained

@@ -7,8 +7,8 @@ from typing import Any, Final, TypeVar
 
 from ..contracts.ipcp import ArrivedFlow, IpcpContext, Registrations
 from ..contracts.packets import End, FlowEnd, PacketClient
-from ..frct.pipeline import Pipeline
-from ..model.errors import IpcpStateError, NotSupported, OuroError
+from ..frct.pipeline import Pipeline, stages_for
+from ..model.errors import IpcpStateError, OuroError
 from ..model.flow import FlowState, Grant
 from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowClosed, FlowDealloc
 from ..model.log import logger
@@ -122,17 +122,17 @@ class Context(IpcpContext):
 
     def _own(self, allocation: Allocation) -> tuple[End, Allocation]:
         try:
-            if allocation.qos.needs_frct or allocation.cipher:
+            try:
+                stages = stages_for(allocation, lambda _, name: self.plugins.get("cipher_suites", name))
+            except BaseException:
                 close_grants(allocation)
-                raise NotSupported(
-                    f"flow {allocation.flow_id} needs retransmission or encryption; IPCPs do not have that yet"
-                )
+                raise
             end = self.packets.attach(allocation.grant.data, allocation.grant.fds)
         except BaseException:
             self._tell(FlowDealloc(allocation.flow_id))
             raise
         self._lower[allocation.flow_id] = end
-        return Pipeline(end) if allocation.qos.needs_crc else end, allocation
+        return Pipeline(end, stages) if stages else end, allocation
 
     async def flow_dealloc(self, flow_id: int) -> None:
         end = self._lower.pop(flow_id, None)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from ouro_core.api.flow import Flow
+from ouro_core.api.flow import Flow, load_suite
+from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import SHARED_GEOMETRY, USER_GEOMETRY, ClientRef, Domain, Options, PacketClient
-from ouro_core.frct.pipeline import Pipeline
+from ouro_core.frct.pipeline import Pipeline, stages_for
 from ouro_core.model.flow import Grant
 from ouro_core.model.irm_requests import Allocation
 from ouro_core.model.qos import RAW, QosSpec
@@ -15,6 +16,7 @@ from ouro_core.plugins import PluginHost
 from ouro_core.rpc.fds import dup_grant
 
 SYSTEMS = ("heap", "ssm")
+KEY = bytes(range(32))
 
 
 @pytest.fixture(scope="session")
@@ -50,15 +52,19 @@ def client(system: Any) -> Iterator[PacketClient]:
 class Pair:
     """Both ends of a flow, and the ids that were deallocated."""
 
-    def __init__(self, client: PacketClient, qos: QosSpec = RAW) -> None:
+    def __init__(self, client: PacketClient, qos: QosSpec = RAW, cipher: CipherSuite | None = None) -> None:
+        self._security: dict[str, Any] = {}
+        if cipher is not None:
+            self._security = {"cipher": cipher.nid, "key": KEY, "suite": cipher.name, "plugin": "classic"}
         self.deallocated: list[int] = []
         a, b = client.pair()
         self.flows = [self._flow(client, number, end, qos) for number, end in enumerate((a, b), 1)]
 
     def _flow(self, client: PacketClient, number: int, end: Any, qos: QosSpec) -> Flow:
         options = Options()
-        path = Pipeline(end, options) if qos.needs_crc else end
-        allocation = Allocation(number, Grant(b""), qos, 1, "name", data=b"data")
+        allocation = Allocation(number, Grant(b""), qos, 1, "name", data=b"data", **self._security)
+        stages = stages_for(allocation, load_suite)
+        path = Pipeline(end, stages, options) if stages else end
         return Flow(allocation, client, end, path, options, lambda flow: self.deallocated.append(flow.flow_id))
 
 
@@ -66,8 +72,8 @@ class Pair:
 def make_pair(client: PacketClient) -> Iterator[Callable[..., Pair]]:
     made = []
 
-    def make(qos: QosSpec = RAW) -> Pair:
-        made.append(Pair(client, qos))
+    def make(qos: QosSpec = RAW, cipher: CipherSuite | None = None) -> Pair:
+        made.append(Pair(client, qos, cipher))
         return made[-1]
 
     yield make

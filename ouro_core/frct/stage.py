@@ -1,0 +1,47 @@
+"""`Stage`: what turns packets into other packets, one into one; and the simplest one, the CRC."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from ouro_core.model.errors import WireError
+from ouro_core.wire import crc32
+
+__all__ = ["Crc", "Stage"]
+
+
+class Stage(ABC):
+    """One packet goes in, one comes out, in either direction; a stage knows nothing of flows, clocks and ends.
+
+    `seal` is called by one thread at a time, and so is `open`; the two may run at once. Packets are never empty.
+    """
+
+    counter: ClassVar[str]
+    """What `dropped` is called among the counters of a flow."""
+    dropped: int = 0
+    """Packets that `open` gave None for."""
+
+    @abstractmethod
+    def seal(self, packet: bytes) -> bytes:
+        """The packet on its way down."""
+
+    @abstractmethod
+    def open(self, packet: bytes) -> bytes | None:
+        """The packet on its way up. None: it is not as the other end's `seal` made it, and counted."""
+
+
+class Crc(Stage):
+    """The CRC32 trailer of flows that ask for no bit errors (flows.md 4)."""
+
+    counter = "damaged"
+
+    def seal(self, packet: bytes) -> bytes:
+        """With its trailer."""
+        return crc32.append(packet)
+
+    def open(self, packet: bytes) -> bytes | None:
+        """Without it."""
+        try:
+            return bytes(crc32.strip(packet))
+        except WireError:
+            self.dropped += 1
+            return None
