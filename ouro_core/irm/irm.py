@@ -127,6 +127,7 @@ class Irm:
         self.starter = Starter(environment or {}, settings.start_window)
         suites = oap_suites(plugins)
         self.security = SecurityFiles(_security_directory(settings, in_process), suites)
+        self._check_store()
         self.workers = WorkerPool(launcher, suites)
         self.allocator = Allocator(
             self.registry, self.broker, suites, self.security, self.workers, plugins, self.starter, settings
@@ -141,6 +142,13 @@ class Irm:
         self._started = time.monotonic()
         self._uid = os.geteuid()
         self._publish()
+
+    def _check_store(self) -> None:
+        """Say at the start what will fail later."""
+        try:
+            self.security.store()
+        except OuroError as e:
+            log.error("No flow whose peer shows a certificate will be allocated: %s", e)
 
     # ------------------------------------------------------------ who is who
 

@@ -27,8 +27,6 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import frozen
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ..contracts.crypto import Credentials, KemSuite
 from ..model.errors import AuthenticationFailed, CryptError, OuroError
@@ -275,6 +273,9 @@ class SecurityFiles:
 
 def first_certificate(content: bytes, path: str) -> bytes:
     """The first PEM certificate of a file, DER. AuthenticationFailed."""
+    from cryptography import x509  # here, for most programs that embed an IRM have no certificates
+    from cryptography.hazmat.primitives.serialization import Encoding
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities in certificates of others

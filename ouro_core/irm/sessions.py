@@ -92,6 +92,8 @@ class Session:
     def _create(self, info: NameInfo) -> Name:
         uid = self._credentials.uid
         names = self._irm.registry.names
+        if not self.admin and self._irm.security.reserved(info.name):
+            raise NotPermitted(f'name "{info.name}" has security files, so an administrator must create it')
         if not self.admin and sum(1 for n in names.values() if n.info.owner == uid) >= MAX_NAMES_PER_USER:
             raise OutOfMemory(f"user {uid} has {MAX_NAMES_PER_USER} names already")
         log.info("Created new name: %s.", info.name)

@@ -1,0 +1,109 @@
+"""`ouro pki`: an authority of one's own, and certificates for names, each where the IRMd looks for it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from ..model.errors import OuroError
+from .certificates import ALGORITHMS, issue, load_pair, make_authority, write_pair
+from .inspection import Inspector, security_directory
+
+__all__ = ["pki"]
+
+FC = TypeVar("FC", bound=Callable[..., Any])
+_AUTHORITY_DAYS: Final = 3650
+_DAYS: Final = 365
+
+_directory = click.option(
+    "--directory",
+    metavar="DIR",
+    help="Directory of security files; else the IRMd's, or the one it would have by default.",
+)
+_force = click.option("--force", is_flag=True, help="Replace what is there.")
+_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+
+
+def _algorithm(what: str) -> Callable[[FC], FC]:
+    return click.option(
+        "--algorithm", type=click.Choice(list(ALGORITHMS)), default="p256", show_default=True, help=f"Key of {what}."
+    )
+
+
+@click.group()
+def pki() -> None:
+    """An authority of one's own, and certificates for names.
+
+    A flow is authenticated when the server shows a certificate for its name, and the client has the authority that
+    issued it; and the other way round, if the client shows one.
+    """
+
+
+@pki.command()
+@click.option("--name", default="Ouroboros CA", show_default=True, help="Name of the authority.")
+@_algorithm("the authority")
+@click.option(
+    "--days", type=click.IntRange(1), default=_AUTHORITY_DAYS, show_default=True, help="How long it is valid."
+)
+@_directory
+@_force
+def init(name: str, algorithm: str, days: int, directory: str | None, force: bool) -> None:
+    """Make an authority: its certificate is in cacert/ca.pem, its key in pki/ca.key.pem."""
+    try:
+        certificate, key = _authority(security_directory(directory))
+        write_pair(make_authority(name, algorithm, days), certificate, key, force)
+    except OuroError as e:
+        raise click.ClickException(str(e)) from None
+    print(f"{certificate}\n{key}")
+
+
+@pki.command("issue")
+@click.argument("name")
+@click.option(
+    "--client", metavar="DST", help="NAME is a client's, and shows this certificate when it allocates flows to DST."
+)
+@_algorithm("the certificate")
+@click.option("--days", type=click.IntRange(1), default=_DAYS, show_default=True, help="How long it is valid.")
+@_directory
+@_force
+def issue_(name: str, client: str | None, algorithm: str, days: int, directory: str | None, force: bool) -> None:
+    """A certificate for NAME, which a server shows when it accepts flows: in server/NAME.
+
+    With --client it is for the other side: in client/DST.
+    """
+    try:
+        inspector = Inspector(security_directory(directory))
+        folder = inspector.folder(name, client)
+        pair = issue(load_pair(*_authority(inspector.directory)), name, algorithm, days)
+        write_pair(pair, folder / "crt.pem", folder / "key.pem", force)
+    except OuroError as e:
+        raise click.ClickException(str(e)) from None
+    print(f"{folder / 'crt.pem'}\n{folder / 'key.pem'}")
+    if algorithm.startswith("ed"):
+        click.echo(
+            f"Signatures of {algorithm} go with no enc.conf: its flows are authenticated, not encrypted.", err=True
+        )
+
+
+@pki.command()
+@_directory
+@_json
+def show(directory: str | None, as_json: bool) -> None:
+    """Every certificate there is: whose, from whom, until when, and what is wrong with it."""
+    found = Inspector(security_directory(directory)).certificates()
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for entry in found:
+        print(entry["path"])
+        if "subject" in entry:
+            print(f'  "{entry["subject"]}", {entry["key"]}, from "{entry["issuer"]}", until {entry["until"]}')
+        for problem in entry["problems"]:
+            print(f"  ! {problem}")
+
+
+def _authority(directory: str) -> tuple[Path, Path]:
+    """Where its certificate and its key are."""
+    return Path(directory, "cacert", "ca.pem"), Path(directory, "pki", "ca.key.pem")
