@@ -178,11 +178,6 @@ class SecurityFiles:
 
     def _load(self, paths: SidePaths, crt: bytes, key: bytes) -> Credentials:
         certificate = first_certificate(crt, paths.crt)
-        if b"ENCRYPTED" in key:
-            raise AuthenticationFailed(
-                f"{paths.key} is encrypted, and there is nobody to ask for the passphrase; "
-                f"decrypt it (openssl pkey -in FILE -out {paths.key}) and protect it with mode 0600"
-            )
         for authenticator in self._suites.authenticators.available():
             if not authenticator.accepts(certificate):
                 continue
