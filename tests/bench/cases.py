@@ -53,7 +53,7 @@ class _Taker:
                 self._running = True
             self.values.append(case.measure(self.side))
         except _FAILURES as e:
-            self.remarks.append(f"{self.side.label} failed in run {number}: {str(e) or repr(e)}")
+            self.remarks.append(f"{self.side.label} failed in run {number}: {_line(str(e) or repr(e))}")
             self.stop()
 
     def stop(self) -> None:
@@ -62,6 +62,12 @@ class _Taker:
 
     def samples(self, index: int) -> Samples:
         return Samples(tuple(value for values in self.values if (value := values[index]) is not None))
+
+
+def _line(text: str) -> str:
+    """The first line of a text and, when it has more, the last, which is what matters of a log."""
+    first, *rest = text.strip().splitlines()
+    return f"{first} ... {rest[-1]}" if rest else first
 
 
 def run(case: Case, sides: Sequence[Side], say: Callable[[str], None]) -> list[Row]:

@@ -74,7 +74,7 @@ def test_one_side_alone() -> None:
 
 def test_a_side_that_failed_begins_anew() -> None:
     log: list[str] = []
-    left = [Unable("stalled"), subprocess.TimeoutExpired("oping", 1.0)]
+    left = [Unable("stalled; log:\nmany\nlines"), subprocess.TimeoutExpired("oping", 1.0)]
 
     def fails_twice(side: Side) -> Sequence[float]:
         if left:
@@ -84,7 +84,7 @@ def test_a_side_that_failed_begins_anew() -> None:
     row, _ = run(Case("c", FIGURES, fails_twice, 4), [Recorder("ours", log)], quiet)
     assert row.ours.n == 2
     assert log == ["ours start", "ours stop"] * 3
-    assert row.remarks[0] == "ours failed in run 1: stalled"
+    assert row.remarks[0] == "ours failed in run 1: stalled; log: ... lines"
     assert "timed out" in row.remarks[1]
 
 
