@@ -5,14 +5,19 @@ from typing import Any
 
 import pytest
 from attrs import evolve
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ouro_core.builtin.classic.curves import CURVES
 from ouro_core.builtin.classic.ffdhe import FFDHE
+from ouro_core.contracts.crypto import Authenticator
 from ouro_core.model.errors import AuthenticationFailed, CryptError
 from ouro_core.oap import PLAIN, Encryption, OapClient, OapServer, OapSuites, ReplayGuard, Security, SuiteTable
+from ouro_core.testing.crypto import AuthenticatorContract, Wish
 from ouro_core.wire.oap import CIPHER_NIDS, DIGEST_NIDS, OapHeader
 
 NOW = 1_795_332_800_000_000_000
+SIGNED = 1_780_315_200_000_000_000
+"""When the certificates are valid that the kit issues."""
 KEXES = sorted((*CURVES, *FFDHE), key=lambda suite: suite.rank)
 
 
@@ -127,3 +132,81 @@ def test_what_the_results_show(suites: OapSuites) -> None:
     for secret in (context.private, allocated.key or b""):
         assert secret.hex() not in shown
         assert repr(secret) not in shown
+
+
+# ---------------------------------------------------------------- with certificates (oap.md 11.1)
+
+NAME = "test-1.unittest.o7s"
+
+
+@pytest.fixture(scope="module", params=["EC", "RSA", "EdDSA"])
+def signed(request: pytest.FixtureRequest, suites: OapSuites) -> Security:
+    "Authority, intermediate and leaf, all of one family."
+    family = suites.authenticators.named(request.param)
+    kit = Certificates()
+    root = kit.issue(family, Wish("root", ca=True, signs=True))
+    middle = kit.issue(family, Wish("intermediate", ca=True, signs=True), root)
+    leaf = kit.issue(family, Wish(NAME), middle)
+    credentials = family.load(leaf.certificate_pem, leaf.key_pem)
+    assert credentials is not None
+    return Security(credentials=credentials, store=(root.certificate, middle.certificate))
+
+
+class Certificates(AuthenticatorContract):
+    __test__ = False
+
+    def new_key(self, suite: Authenticator) -> Any:
+        if suite.name == "RSA":
+            return rsa.generate_private_key(65537, 2048)
+        return ec.generate_private_key(ec.SECP256R1()) if suite.name == "EC" else ed25519.Ed25519PrivateKey.generate()
+
+
+def test_only_authenticated(suites: OapSuites, signed: Security) -> None:
+    oap, trusting = OapClient(suites), Security(store=signed.store)
+    context = oap.prepare(NAME, b"", SIGNED, trusting)
+    response, accepted = OapServer(suites, ReplayGuard()).process(context.request, b"", SIGNED, signed)
+    allocated = oap.complete(context, response, SIGNED)
+    assert (allocated.peer, accepted.peer, allocated.cipher_nid, allocated.key) == (NAME, "", 0, None)
+    other = oap.prepare("another.name", b"", SIGNED, trusting)
+    response, _ = OapServer(suites, ReplayGuard()).process(other.request, b"", SIGNED, signed)
+    with pytest.raises(CryptError, match=f'is for "{NAME}", not for "another.name"'):
+        oap.complete(other, response, SIGNED)
+
+
+def test_a_changed_response_is_refused(suites: OapSuites, signed: Security) -> None:
+    oap = OapClient(suites)
+    context = oap.prepare(NAME, b"", SIGNED, Security(store=signed.store))
+    response, _ = OapServer(suites, ReplayGuard()).process(context.request, b"", SIGNED, signed)
+    for place in (16, 24, 28, *range(50, 53), len(response) // 2, len(response) - 1):
+        damaged = bytearray(response)
+        damaged[place] ^= 0xFF
+        with pytest.raises(CryptError):
+            oap.complete(context, bytes(damaged), SIGNED)
+
+
+def test_both_authenticated_and_encrypted(suites: OapSuites, signed: Security) -> None:
+    oap = OapClient(suites)
+    assert signed.credentials is not None
+    (family,) = [a.name for a in suites.authenticators if a.accepts(signed.credentials.certificate)]
+    for digest in DIGEST_NIDS:
+        security = evolve(signed, encryption=Encryption("X25519", digest=digest), require_peer=True)
+        if family == "EdDSA" or (family == "RSA" and digest.startswith("blake")):
+            with pytest.raises(AuthenticationFailed, match=r"takes no digest|does not sign with blake"):
+                oap.prepare(NAME, b"ping", SIGNED, security)
+            continue
+        context = oap.prepare(NAME, b"ping", SIGNED, security)
+        response, accepted = OapServer(suites, ReplayGuard()).process(context.request, b"pong", SIGNED, security)
+        allocated = oap.complete(context, response, SIGNED)
+        assert (allocated.peer, accepted.peer, allocated.data, accepted.data) == (NAME, NAME, b"pong", b"ping")
+        assert allocated.key == accepted.key is not None
+
+
+def test_a_client_that_trusts_nobody(suites: OapSuites, signed: Security) -> None:
+    oap = OapClient(suites)
+    context = oap.prepare(NAME, b"", SIGNED)
+    response, _ = OapServer(suites, ReplayGuard()).process(context.request, b"", SIGNED, signed)
+    for store, why in (((), "is not in the store"), (signed.store[1:], "is not in the store")):
+        with pytest.raises(CryptError, match=why):
+            oap.complete(evolve(context, security=Security(store=store)), response, SIGNED)
+    with pytest.raises(CryptError, match="expired"):
+        oap.complete(evolve(context, security=signed), response, SIGNED + 10 * 86_400 * 10**9)
