@@ -357,16 +357,22 @@ class Allocator:
         try:
             yield
         except BaseException as e:
-            error = e if isinstance(e, OuroError) else IpcpError(f"the allocation failed: {e!r}")
-            if isinstance(e, asyncio.CancelledError) and not waiter.last and not waiter.result.done():
-                try:
-                    self._registry.wait(waiter)
-                    raise
-                except OuroError as refusal:
-                    error = refusal
             if not waiter.result.done():
-                waiter.result.set_exception(error)
+                self._failed(waiter, e)
             raise
+
+    def _failed(self, waiter: Waiter, why: BaseException) -> None:
+        """Nothing came of a request: tell the accept call, or let it wait for the next one."""
+        error = why if isinstance(why, OuroError) else IpcpError(f"the allocation failed: {why!r}")
+        if isinstance(why, asyncio.CancelledError):
+            try:
+                if not waiter.last:
+                    self._registry.wait(waiter)
+                    return
+                error = FlowTimeout("the flow request that came in time was withdrawn")
+            except OuroError as e:
+                error = e
+        waiter.result.set_exception(error)
 
     # ------------------------------------------------------------ OAP
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ouro_core.ipcp.launcher import Launcher
 from ouro_core.ipcp.near import LoopLauncher
 from ouro_core.irm.irm import Irm
 from ouro_core.irm.sessions import Session
@@ -93,13 +94,13 @@ def users(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def make_host(users: None) -> AsyncIterator[Callable[..., Host]]:
-    """`make_host(**settings)`."""
+    """`make_host(**settings)`; `launcher` makes IPCPs and workers, of a host of plugins."""
     made: list[Host] = []
 
-    def make(**settings: Any) -> Host:
+    def make(launcher: Callable[[PluginHost], Launcher] = LoopLauncher, **settings: Any) -> Host:
         plugins = PluginHost(select=())
         options = IrmSettings(packets="heap", **({"accept_window": 0.2, "start_window": 0.2} | settings))
-        made.append(Host(Irm(plugins, LoopLauncher(plugins), settings=options, in_process=True)))
+        made.append(Host(Irm(plugins, launcher(plugins), settings=options, in_process=True)))
         return made[-1]
 
     yield make

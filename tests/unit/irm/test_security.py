@@ -228,7 +228,8 @@ def test_given_paths_stand_for_the_default_ones(files: Files, tmp_path: Path) ->
 @pytest.mark.parametrize("what", ["enc", "crt", "key"])
 def test_a_file_that_the_name_was_created_with_must_be_there(files: Files, tmp_path: Path, what: str) -> None:
     files.issue("srv")
-    info = NameInfo("srv", **{f"server_{what}": str(tmp_path / "gone")})
+    gone: dict[str, Any] = {f"server_{what}": str(tmp_path / "gone")}
+    info = NameInfo("srv", **gone)
     with pytest.raises(CryptError if what == "enc" else AuthenticationFailed, match="gone is missing"):
         files.read.security(SERVER, "srv", info)
 
