@@ -1,4 +1,4 @@
-"""`ouro crypto`: which algorithms this node has."""
+"""`ouro crypto`: which algorithms this node has, and what is configured for a name."""
 
 import json
 import sys
@@ -11,6 +11,8 @@ import click
 
 from ..plugins import PluginHost
 from ..plugins.kinds import BROUGHT_BY
+from .crypto_check import check
+from .crypto_check import check
 
 __all__ = ["crypto"]
 
@@ -39,7 +41,13 @@ class _Entry:
 
 @click.group()
 def crypto() -> None:
-    """Which algorithms there are for encryption and authentication."""
+    """Which algorithms there are for encryption and authentication, and what is configured for a name."""
+
+
+crypto.add_command(check)
+
+
+crypto.add_command(check)
 
 
 @crypto.command("list")
