@@ -33,6 +33,8 @@ class Node:
 
     `name` is what it calls itself, for people. `packets` names the packet system; None: the best one that works.
     `plugins`: a host of plugins that is there already. `direct` False: flows within the node, too, go through a layer.
+    `security`: the directory of security files (docs/howto/security.md); None: there are none. Cryptography is done in
+    the loop.
     ConfigError, PluginError: a packet system that cannot be used.
     """
 
@@ -45,9 +47,12 @@ class Node:
         packets: str | None = None,
         plugins: PluginHost | None = None,
         direct: bool = True,
+        security: str | os.PathLike[str] | None = None,
     ) -> None:
         self.name = name or f"node-{os.getpid()}"
-        self._settings = IrmSettings(packets=packets or "", direct=direct)
+        self._settings = IrmSettings(
+            packets=packets or "", direct=direct, security=os.fspath(security) if security else ""
+        )
         self._plugins = plugins
         self._stack = AsyncExitStack()
 

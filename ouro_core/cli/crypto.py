@@ -12,7 +12,6 @@ import click
 from ..plugins import PluginHost
 from ..plugins.kinds import BROUGHT_BY
 from .crypto_check import check
-from .crypto_check import check
 
 __all__ = ["crypto"]
 
@@ -42,9 +41,6 @@ class _Entry:
 @click.group()
 def crypto() -> None:
     """Which algorithms there are for encryption and authentication, and what is configured for a name."""
-
-
-crypto.add_command(check)
 
 
 crypto.add_command(check)
