@@ -13,10 +13,11 @@ and received, and after 2**20 of them takes the next key.
 The prototype lets the counter decide at the receiver too. When packets are lost the counters drift, and the ends never
 find together again (oap.md 6.4). Here an end *follows*: a packet that fits the key of a later epoch was sealed by a
 peer that is there already, so this end goes there as well. Which key fits is found by trying, for an AEAD cipher tells:
-the present key, that of the epoch before for stragglers, and the next two. The phase bit only says what to try first; a
-packet costs one try except around a change. What fits none of the four is tried with one more key, of an epoch further
-ahead, another one each time: so a peer that sent millions of packets into an outage is found again. Keys older than one
-epoch are forgotten.
+the present key, that of the epoch before for stragglers, and the next two. A packet costs one try, except around a
+change. The phase bit is set for the prototype's sake and not looked at: it would save a try there, but a prototype's
+may be wrong for a whole epoch. What fits none of the four is tried with one more key, of an epoch further ahead,
+another one each time: so a peer that sent millions of packets into an outage is found again. Keys older than one epoch
+are forgotten.
 
 A counter-mode cipher cannot tell a wrong key from garbage. There both ends must follow the prototype's rules to the
 letter, with its faults (oap.md 6.3).
@@ -98,12 +99,6 @@ class _Epoch:
             self._following = _Epoch(self._suite, self.number + 1, key, self._salt)
         return self._following
 
-    def opened(self, packet: bytes) -> bytes | None:
-        try:
-            return self.key.open(packet)
-        except CryptError:
-            return None
-
 
 class EpochCrypt(Stage):
     """With a cipher that authenticates: the epoch follows the peer's. Make it with `crypt`.
@@ -142,29 +137,29 @@ class EpochCrypt(Stage):
         """The plaintext."""
         self._received += 1
         epoch = self._epoch
-        if packet[0] >> 7 == epoch.phase:
-            plain = epoch.opened(packet)
-            if plain is not None:
-                return plain
-        return self._search(packet, epoch)
+        try:
+            return epoch.key.open(packet)
+        except CryptError:
+            return self._search(packet, epoch)
 
-    def _search(self, packet: bytes, epoch: _Epoch) -> bytes | None:
+    def _search(self, packet: bytes, tried: _Epoch) -> bytes | None:
         with self._lock:
-            for candidate in self._candidates(packet, epoch):
-                plain = candidate.opened(packet)
-                if plain is not None:
-                    if candidate.number > self._epoch.number:
-                        self._enter(candidate)
-                    return plain
+            for epoch in self._candidates(tried):
+                try:
+                    plain = epoch.key.open(packet)
+                except CryptError:
+                    continue
+                if epoch.number > self._epoch.number:
+                    self._enter(epoch)
+                return plain
         self.dropped += 1
         return None
 
-    def _candidates(self, packet: bytes, tried: _Epoch) -> Iterator[_Epoch]:
-        """A prototype's bit may be wrong for a whole epoch, so the present one comes early even then."""
+    def _candidates(self, tried: _Epoch) -> Iterator[_Epoch]:
         if self._before is not None:
             yield self._before
         epoch = self._epoch
-        if tried is not epoch or packet[0] >> 7 != tried.phase:
+        if epoch is not tried:  # the other direction has just changed it
             yield epoch
         for _ in range(_NEAR):
             epoch = epoch.following()
@@ -219,11 +214,12 @@ class CounterCrypt(Stage):
             if packet[0] >> 7 != self._epoch.phase and self._age >= self._interval - self._interval // 4:
                 self._rotate()
             self._step()
-            epoch = self._epoch
-        plain = epoch.opened(packet)
-        if plain is None:
+            key = self._epoch.key
+        try:
+            return key.open(packet)
+        except CryptError:
             self.dropped += 1
-        return plain
+            return None
 
     def _iv(self, phase: bool) -> bytes:
         iv = next(self._ivs[phase], None)

@@ -163,8 +163,9 @@ class Pipeline(End):
 
     def write(self, data: Buffer) -> None:
         """One packet; an empty one goes out as it is."""
+        packet = data if type(data) is bytes else memoryview(data).tobytes()
         with self._writing:
-            self._end.write(self._sealed(data))
+            self._end.write(self._seal(packet) if packet else packet)
 
     def write_many(self, packets: Iterable[Buffer]) -> int:
         """How many were accepted. They are sealed one by one as the ring takes them: of what it does not take, one

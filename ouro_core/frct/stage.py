@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from ouro_core.model.errors import WireError
 from ouro_core.wire import crc32
 
 __all__ = ["Crc", "Stage"]
@@ -40,8 +39,8 @@ class Crc(Stage):
 
     def open(self, packet: bytes) -> bytes | None:
         """Without it."""
-        try:
-            return bytes(crc32.strip(packet))
-        except WireError:
-            self.dropped += 1
-            return None
+        body = packet[: -crc32.CRC_SIZE]  # half the time of `strip`, which says what is wrong
+        if crc32.trailer(body) == packet[-crc32.CRC_SIZE :]:
+            return body
+        self.dropped += 1
+        return None

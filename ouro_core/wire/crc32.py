@@ -12,14 +12,19 @@ from zlib import crc32
 
 from ouro_core.model.errors import WireError
 
-__all__ = ["CRC_SIZE", "append", "strip"]
+__all__ = ["CRC_SIZE", "append", "strip", "trailer"]
 
 CRC_SIZE = 4
 
 
+def trailer(packet: bytes | bytearray | memoryview) -> bytes:
+    """The four bytes that belong behind the packet."""
+    return crc32(packet).to_bytes(CRC_SIZE, "big")
+
+
 def append(packet: bytes | bytearray | memoryview) -> bytes:
     """The packet with its trailer, four bytes longer."""
-    return b"".join((packet, crc32(packet).to_bytes(CRC_SIZE, "big")))
+    return b"".join((packet, trailer(packet)))
 
 
 def strip(packet: bytes | bytearray | memoryview) -> memoryview:
