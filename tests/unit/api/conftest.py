@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from attrs import frozen
 
 from ouro_core.api.flow import Flow, load_suite
-from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import SHARED_GEOMETRY, USER_GEOMETRY, ClientRef, Domain, Options, PacketClient
 from ouro_core.frct.pipeline import Pipeline, stages_for
 from ouro_core.model.flow import Grant
@@ -14,6 +14,7 @@ from ouro_core.model.irm_requests import Allocation
 from ouro_core.model.qos import RAW, QosSpec
 from ouro_core.plugins import PluginHost
 from ouro_core.rpc.fds import dup_grant
+from ouro_core.wire.oap import CIPHER_NIDS
 
 SYSTEMS = ("heap", "ssm")
 KEY = bytes(range(32))
@@ -49,20 +50,32 @@ def client(system: Any) -> Iterator[PacketClient]:
     broker.close()
 
 
+@frozen
+class Encrypted:
+    """A QoS of flows that are encrypted."""
+
+    qos: QosSpec
+    cipher: str = "aes-256-gcm"
+
+    def allocation(self, number: int, grant: Grant, key: bytes = KEY) -> Allocation:
+        nid = CIPHER_NIDS[self.cipher]
+        return Allocation(number, grant, self.qos, 1, "name", False, b"data", nid, key, self.cipher, "classic")
+
+
 class Pair:
     """Both ends of a flow, and the ids that were deallocated."""
 
-    def __init__(self, client: PacketClient, qos: QosSpec = RAW, cipher: CipherSuite | None = None) -> None:
-        self._security: dict[str, Any] = {}
-        if cipher is not None:
-            self._security = {"cipher": cipher.nid, "key": KEY, "suite": cipher.name, "plugin": "classic"}
+    def __init__(self, client: PacketClient, kind: QosSpec | Encrypted = RAW) -> None:
         self.deallocated: list[int] = []
         a, b = client.pair()
-        self.flows = [self._flow(client, number, end, qos) for number, end in enumerate((a, b), 1)]
+        self.flows = [self._flow(client, number, end, kind) for number, end in enumerate((a, b), 1)]
 
-    def _flow(self, client: PacketClient, number: int, end: Any, qos: QosSpec) -> Flow:
+    def _flow(self, client: PacketClient, number: int, end: Any, kind: QosSpec | Encrypted) -> Flow:
         options = Options()
-        allocation = Allocation(number, Grant(b""), qos, 1, "name", data=b"data", **self._security)
+        if isinstance(kind, Encrypted):
+            allocation = kind.allocation(number, Grant(b""))
+        else:
+            allocation = Allocation(number, Grant(b""), kind, 1, "name", data=b"data")
         stages = stages_for(allocation, load_suite)
         path = Pipeline(end, stages, options) if stages else end
         return Flow(allocation, client, end, path, options, lambda flow: self.deallocated.append(flow.flow_id))
@@ -72,8 +85,8 @@ class Pair:
 def make_pair(client: PacketClient) -> Iterator[Callable[..., Pair]]:
     made = []
 
-    def make(qos: QosSpec = RAW, cipher: CipherSuite | None = None) -> Pair:
-        made.append(Pair(client, qos, cipher))
+    def make(kind: QosSpec | Encrypted = RAW) -> Pair:
+        made.append(Pair(client, kind))
         return made[-1]
 
     yield make

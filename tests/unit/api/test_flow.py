@@ -1,11 +1,13 @@
 """`Flow` and `FlowSet` over a pair of either packet system."""
 
+import array
 import contextlib
 import gc
 import select
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -27,11 +29,19 @@ from ouro_core import (
     TooLong,
     WouldBlock,
 )
+from ouro_core.api.flow import load_suite
+from ouro_core.frct.crypt import crypt
+from ouro_core.wire import crc32
 
-from .conftest import Pair
+from .conftest import KEY, Encrypted, Pair
 
 MakePair = Callable[..., Pair]
-QOS = pytest.mark.parametrize("qos", [RAW, RAW_NO_ERRORS], ids=["raw", "crc"])
+Kind = QosSpec | Encrypted
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [RAW, RAW_NO_ERRORS, Encrypted(RAW), Encrypted(RAW, "aes-128-ctr"), Encrypted(RAW_NO_ERRORS)],
+    ids=["raw", "crc", "encrypted", "counter mode", "encrypted, crc"],
+)
 
 
 @contextlib.contextmanager
@@ -59,9 +69,9 @@ def fill(flow: Flow) -> None:
         flow.write(b"x")
 
 
-@QOS
-def test_packets_keep_their_borders(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_packets_keep_their_borders(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     a.write(b"one")
     assert a.write_many([b"two", bytearray(b"three"), memoryview(b"four")]) == 3
     assert b.read() == b"one"
@@ -69,9 +79,9 @@ def test_packets_keep_their_borders(make_pair: MakePair, qos: QosSpec) -> None:
     assert b.read_many() == [b"four"]
 
 
-@QOS
-def test_partial_reads_give_the_rest_and_tell_the_end(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_partial_reads_give_the_rest_and_tell_the_end(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     a.write_many([b"0123456789", b"next"])
     buffer = bytearray(4)
     assert [bytes(buffer[: b.readinto(buffer)]) for _ in range(3)] == [b"0123", b"4567", b"89"]
@@ -86,9 +96,9 @@ def test_partial_reads_give_the_rest_and_tell_the_end(make_pair: MakePair, qos: 
     assert b.read() == b"whole"
 
 
-@QOS
-def test_without_partial_reads_a_packet_too_long_is_dropped(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_without_partial_reads_a_packet_too_long_is_dropped(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     b.partial_read = False
     assert not b.partial_read
     a.write_many([b"0123456789", b"fits"])
@@ -102,16 +112,16 @@ def test_without_partial_reads_a_packet_too_long_is_dropped(make_pair: MakePair,
         b.readinto(buffer)
 
 
-@QOS
-def test_packet_longer_than_any_block(make_pair: MakePair, qos: QosSpec) -> None:
-    a, _ = make_pair(qos).flows
+@KINDS
+def test_packet_longer_than_any_block(make_pair: MakePair, kind: Kind) -> None:
+    a, _ = make_pair(kind).flows
     with pytest.raises(TooLong):
         a.write(bytes(2**21))
 
 
-@QOS
-def test_time_outs_and_not_blocking(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_time_outs_and_not_blocking(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     assert (a.read_timeout, a.write_timeout, a.blocking) == (None, None, True)
     b.read_timeout = 0.01
     with pytest.raises(FlowTimeout):
@@ -132,9 +142,9 @@ def test_time_outs_and_not_blocking(make_pair: MakePair, qos: QosSpec) -> None:
         a.read_timeout = -1
 
 
-@QOS
-def test_empty_packets_are_keepalives_and_never_delivered(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_empty_packets_are_keepalives_and_never_delivered(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     a.write_many([b"", b"data", b""])
     assert b.read() == b"data"
     b.blocking = False
@@ -162,6 +172,95 @@ def test_the_trailer_is_on_the_wire(make_pair: MakePair) -> None:
     a, b = make_pair(RAW_NO_ERRORS).flows
     a.write(b"123456789")
     assert b._end.read() == b"123456789\xcb\xf4\x39\x26"
+
+
+def test_what_is_in_the_ring_is_encrypted(make_pair: MakePair) -> None:
+    a, b = make_pair(Encrypted(RAW)).flows
+    secret = b"nobody else may read this " * 20
+    a.write(secret)
+    a.write_many([secret, secret])
+    sealed = b._end.read_many()
+    assert [len(packet) for packet in sealed] == [12 + len(secret) + 16] * 3
+    assert len({packet[12:40] for packet in sealed}) == 3, "the same packet never looks the same"
+    assert not any(secret[n : n + 4] in packet for packet in sealed for n in range(len(secret) - 4))
+    for packet in sealed:
+        a._end.write(packet)
+    assert b.read_many() == [secret] * 3
+
+
+@pytest.mark.parametrize("qos", [RAW, RAW_NO_ERRORS], ids=["raw", "crc"])
+def test_undecryptable_packets_are_dropped_and_counted(make_pair: MakePair, qos: QosSpec) -> None:
+    a, b = make_pair(Encrypted(qos)).flows
+    foreign = crypt(load_suite("classic", "aes-256-gcm"), b"another key".ljust(32)).seal(b"foreign")
+    bad = [foreign, b"x", foreign[:20], bytes(100)]
+    if qos.needs_crc:
+        bad = [crc32.append(packet) for packet in bad]
+    for packet in bad:
+        a._end.write(packet)
+    a.write(b"good")
+    assert b.read() == b"good"
+    for packet in bad:
+        a._end.write(packet)
+    a.write_many([b"good", b"better"])
+    assert b.read_many() == [b"good", b"better"]
+    assert b.counters["undecryptable"] == 2 * len(bad)
+    assert b.counters.get("damaged", 0) == 0
+    b.read_timeout = 0.02
+    a._end.write(bad[0])
+    with pytest.raises(FlowTimeout):
+        b.read()
+
+
+def test_nothing_that_is_dropped_holds_who_must_not_wait(make_pair: MakePair) -> None:
+    a, b = make_pair(Encrypted(RAW)).flows
+    b.blocking = False
+    for _ in range(300):
+        a._end.write(bytes(50))
+    a.write(b"good")
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            packet = b.read()
+            break
+        except WouldBlock:
+            assert tries < 300
+    assert packet == b"good"
+    assert tries > 1
+
+
+def test_a_sealed_packet_of_nothing_is_nothing(make_pair: MakePair) -> None:
+    a, b = make_pair(Encrypted(RAW)).flows
+    a._end.write(crypt(load_suite("classic", "aes-256-gcm"), KEY).seal(b""))
+    a.write(b"data")
+    assert b.read() == b"data"
+    assert b.counters["undecryptable"] == 0
+
+
+def test_what_the_ring_does_not_take_can_be_sent_later(make_pair: MakePair) -> None:
+    a, b = make_pair(Encrypted(RAW)).flows
+    a.blocking = b.blocking = False
+    packets = [b"%d" % n for n in range(3000)]
+    left, got = packets, list[bytes]()
+    while len(got) < len(packets):
+        try:
+            left = left[a.write_many(left) :] if left else left
+        except WouldBlock:
+            pass
+        got += b.read_many(100)
+    assert got == packets
+    assert b.counters["undecryptable"] == 0
+
+
+def test_buffers_of_every_kind_are_sealed_as_bytes(make_pair: MakePair) -> None:
+    a, b = make_pair(Encrypted(RAW)).flows
+    kinds: list[Any] = [bytearray(b"1234"), memoryview(b"1234"), array.array("H", b"1234"), memoryview(b"4321")[::-1]]
+    for data in kinds:
+        a.write(data)
+        assert b.read() == b"1234"
+    for wrong in (5, "text", None):
+        with pytest.raises(TypeError):
+            a.write(wrong)  # type: ignore[arg-type]
 
 
 def test_raw_flows_have_the_native_methods(make_pair: MakePair) -> None:
@@ -207,9 +306,9 @@ def test_down_and_up(make_pair: MakePair) -> None:
     assert a.read() == b"up"
 
 
-@QOS
-def test_closed_once_and_for_all(make_pair: MakePair, qos: QosSpec) -> None:
-    pair = make_pair(qos)
+@KINDS
+def test_closed_once_and_for_all(make_pair: MakePair, kind: Kind) -> None:
+    pair = make_pair(kind)
     a, b = pair.flows
     with a:
         a.write(b"last words")
@@ -227,9 +326,9 @@ def test_closed_once_and_for_all(make_pair: MakePair, qos: QosSpec) -> None:
     assert "closed" in repr(a)
 
 
-@QOS
-def test_iteration_ends_when_the_other_end_closes(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_iteration_ends_when_the_other_end_closes(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     a.write_many([b"1", b"2"])
     a.close()
     assert list(b) == [b"1", b"2"]
@@ -245,9 +344,9 @@ def test_iteration_does_not_hide_a_broken_flow(make_pair: MakePair) -> None:
         next(packets)
 
 
-@QOS
-def test_close_wakes_a_reader_in_another_thread(make_pair: MakePair, qos: QosSpec) -> None:
-    a, _ = make_pair(qos).flows
+@KINDS
+def test_close_wakes_a_reader_in_another_thread(make_pair: MakePair, kind: Kind) -> None:
+    a, _ = make_pair(kind).flows
     with blocked(a.read) as outcome:
         a.close()
     assert isinstance(outcome[0], BadDescriptor)
@@ -264,8 +363,9 @@ def test_close_wakes_a_writer_in_another_thread(make_pair: MakePair) -> None:
     assert isinstance(outcome[0], BadDescriptor)
 
 
-def test_peer_timed_out(make_pair: MakePair) -> None:
-    a, b = make_pair().flows
+@KINDS
+def test_peer_timed_out(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     b.write(b"before")
     with blocked(lambda: [a.read(), a.read()]) as outcome:
         a._end.mark(set=State.PEER)
@@ -280,8 +380,9 @@ def test_forgotten_flow_warns_and_is_deallocated(make_pair: MakePair) -> None:
     assert pair.deallocated == [2]
 
 
-def test_many_threads_on_one_flow(make_pair: MakePair) -> None:
-    a, b = make_pair().flows
+@KINDS
+def test_many_threads_on_one_flow(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     got: list[bytes] = []
     b.read_timeout = a.write_timeout = 30
 
@@ -309,9 +410,9 @@ def readable(fd: int, timeout: float = 0) -> bool:
     return bool(select.select([fd], [], [], timeout)[0])
 
 
-@QOS
-def test_descriptor_of_a_flow(make_pair: MakePair, qos: QosSpec) -> None:
-    a, b = make_pair(qos).flows
+@KINDS
+def test_descriptor_of_a_flow(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
     fd = b.fileno()
     b.events()
     assert not readable(fd)
