@@ -134,3 +134,48 @@ time.sleep(100)
     eventually(lambda: next(iter(open_host.rib("processes").values()))["accepting"] == 1000)
     program.kill()
     eventually(open_host.quiet)
+
+
+# ---------------------------------------------------------------- descriptors that are shared
+
+
+@as_root
+def test_nobody_is_held_up_by_what_is_done_to_shared_descriptors(open_host: Host) -> None:
+    """Flags belong to the open file, not to who holds a descriptor of it: a user can make all he was given blocking."""
+    program = attack(
+        open_host,
+        """
+import contextlib, socket, stat, threading
+me = process.current()
+channel().call(BindProcess(os.getpid(), "mine"))
+got = []
+accepting = threading.Thread(target=lambda: got.append(flow_accept(timeout=20)))
+accepting.start()
+flow = flow_alloc("mine", timeout=10)
+accepting.join()
+daemon = {c.socket.fileno() for c in me._channels}
+for fd in map(int, os.listdir("/proc/self/fd")):
+    with contextlib.suppress(OSError):
+        kind = os.readlink(f"/proc/self/fd/{fd}")
+        if "eventfd" in kind:
+            os.set_blocking(fd, False)
+            for bit in reversed(range(64)):  # as full as it gets
+                with contextlib.suppress(OSError):
+                    os.eventfd_write(fd, 1 << bit)
+            os.set_blocking(fd, True)
+        elif kind.startswith("socket:") and fd not in daemon:
+            bell = socket.socket(fileno=os.dup(fd))
+            bell.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    bell.send(b"x" * 1000)
+            bell.setblocking(True)
+            bell.detach()
+flow.close()
+print("done", flush=True)
+time.sleep(100)
+""",
+    )
+    assert open_host.call(ListIpcps(), 10.0).ipcps == ()
+    program.kill()
+    eventually(open_host.quiet)

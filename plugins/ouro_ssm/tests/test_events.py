@@ -3,6 +3,8 @@
 import asyncio
 import os
 import select
+import socket
+import stat
 import threading
 import time
 from typing import Any
@@ -431,3 +433,64 @@ def test_watched_descriptors_come_to_rest(host: Any) -> None:
             for events in sets:
                 assert events.poll() == []
         assert not any(readable(events) for events in sets)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make segments of another user")
+def test_bells_that_others_spoil(host: Any, eventually: Any) -> None:
+    """Who may ring can make nobody wait or spin for ever: neither the broker nor the client that hears."""
+    ours, vandal = host.client(), host.client(12345)
+    flow = host.create(ours.ref, vandal.ref)
+    a = ours.attach(*host.sent(flow.grant(0)), NON_BLOCKING)
+    grant = flow.grant(1)
+    sockets = [socket.socket(fileno=os.dup(fd)) for fd in grant.fds if stat.S_ISSOCK(os.fstat(fd).st_mode)]
+    b = vandal.attach(*host.sent(grant))
+    events = ours.event_set()
+    events.add(a)
+    assert events.poll() == []
+    assert not readable(events)
+    for bell in sockets:
+        try:
+            while True:
+                bell.send(b"rubbish" * 100, socket.MSG_DONTWAIT)
+        except OSError:
+            bell.setblocking(True)
+    assert readable(events, 30.0)
+    assert events.poll() == []
+    assert not readable(events)  # heard, though nobody had said that he would ring
+    b.write(b"x")
+    assert readable(events, 30.0)
+    assert events.poll() == [(a, Event.PACKET)]
+    for bell in sockets:
+        bell.shutdown(socket.SHUT_RDWR)
+    flow.down()
+    flow.destroy()
+    ((told, what),) = events.poll()
+    assert told is a
+    assert what & (Event.DOWN | Event.DEALLOC)
+    for bell in sockets:
+        bell.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make segments of another user")
+def test_a_set_over_a_hundred_domains(host: Any) -> None:
+    """Asleep, it hears of each of them."""
+    ours = host.client()
+    ends = []
+    for uid in range(20000, 20100):
+        theirs = host.client(uid)
+        flow = host.create(ours.ref, theirs.ref)
+        ends.append((ours.attach(*host.sent(flow.grant(0)), NON_BLOCKING), theirs.attach(*host.sent(flow.grant(1)))))
+    events = ours.event_set()
+    for a, _ in ends:
+        events.add(a)
+    assert events.poll() == []
+    for a, b in (ends[0], ends[62], ends[63], ends[99]):
+        told: list[Any] = []
+        waiting = threading.Thread(target=lambda told=told: told.extend(events.wait(20.0)), daemon=True)
+        waiting.start()
+        time.sleep(0.05)
+        b.write(b"x")
+        waiting.join(10.0)
+        assert told == [(a, Event.PACKET)]
+        a.read()
+        assert events.poll() == []

@@ -28,7 +28,7 @@ class Vandal:
     def __init__(self, grant: Grant) -> None:
         self.flow = mmap.mmap(grant.fds[0], os.fstat(grant.fds[0]).st_size)
         self.pool = mmap.mmap(grant.fds[1], os.fstat(grant.fds[1]).st_size)
-        self.events = [mmap.mmap(grant.fds[n], 4096) for n in (2, 5)]
+        self.events = [mmap.mmap(grant.fds[n], 4096) for n in (2, 7)]
 
     def put(self, ring: int, field: int, value: int) -> None:
         struct.pack_into("<I", self.flow, HEADER + ring * RING + field, value & 0xFFFFFFFF)
@@ -232,10 +232,10 @@ def count_descriptors() -> int:
 def test_any_bytes_are_a_grant_or_an_error(data: bytes) -> None:
     for kind in (ADMIT, FLOW):
         try:
-            grant = GrantData.decode(data, kind, 8)
+            grant = GrantData.decode(data, kind, 10)
         except PacketsError:
             continue
-        assert GrantData.decode(grant.encode(), kind, 8) == grant
+        assert GrantData.decode(grant.encode(), kind, 10) == grant
 
 
 def test_changed_grants_and_exchanged_descriptors(host: Any) -> None:
@@ -282,11 +282,11 @@ def test_the_same_descriptor_several_times(host: Any) -> None:
     grant = host.create(ours.ref, other.ref).grant(0)
     fd = os.dup(grant.fds[0])
     with pytest.raises(PacketsError):
-        ours.attach(grant.data, [fd] * 8)
+        ours.attach(grant.data, [fd] * 10)
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(fd)
     with pytest.raises(PacketsError):
-        ours.attach(grant.data, [-1] * 8)
+        ours.attach(grant.data, [-1] * 10)
 
 
 def test_a_segment_of_another_owner_or_without_seals(host: Any) -> None:

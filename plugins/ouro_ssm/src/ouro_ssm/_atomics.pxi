@@ -15,6 +15,7 @@ cdef extern from *:
     #include <sys/epoll.h>
     #include <sys/eventfd.h>
     #include <sys/mman.h>
+    #include <sys/socket.h>
     #include <sys/stat.h>
     #include <sys/syscall.h>
     #include <time.h>
@@ -106,6 +107,23 @@ cdef extern from *:
         uint64_t count;
         return read(fd, &count, 8) == 8;
     }
+    /* A bell is a pair of datagram sockets. Not to wait is in the call, not in the descriptor: whoever else has that
+       could change it. */
+    static void ou_ring_bell(int fd) {
+        while (send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EINTR) { }
+    }
+    /* Whether there was something to hear, and nothing more is. */
+    static int ou_hear_bell(int fd) {
+        char byte;
+        int heard = 0;
+        for (int n = 0; n < 4096; n++) {
+            if (recv(fd, &byte, 1, MSG_DONTWAIT) >= 0)
+                heard = 1;
+            else if (errno != EINTR && errno != ECONNRESET)
+                return heard;
+        }
+        return 0;
+    }
     static int ou_epoll_create(void) { return epoll_create1(EPOLL_CLOEXEC); }
     static int ou_epoll_add(int epfd, int fd) {
         struct epoll_event e = { .events = EPOLLIN };
@@ -175,6 +193,8 @@ cdef extern from *:
     void ou_futex_wake(uint32_t *) nogil
     void ou_event_write(int) nogil
     bint ou_event_read(int) nogil
+    void ou_ring_bell(int) nogil
+    bint ou_hear_bell(int) nogil
     int ou_epoll_create() nogil
     int ou_epoll_add(int, int) nogil
     int ou_poll(pollfd *, int, int64_t) nogil

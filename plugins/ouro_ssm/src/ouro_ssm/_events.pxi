@@ -7,38 +7,47 @@ FLOW_BITS = 3072                     # the broker gives these bits; the others a
 @cython.final
 @cython.no_gc
 cdef class Events:
-    """The event set segment of one client and domain, with the eventfds of its lanes, which it owns."""
+    """The event set segment of one client and domain, with the bells of its lanes, which it owns: where it is a client's
+    own, also what hears them. Nobody who may ring can silence a bell, or make others wait at it.
+    """
     cdef EventShm *shm
-    cdef int fds[LANES]
+    cdef int bells[LANES]
+    cdef int ears[LANES]             # of the client's own sets
     cdef Segment segment
     cdef readonly uint32_t number
     cdef dict table                  # bit -> EndCore: the ends in EventSets of this process
     cdef list pair_bits              # free ones
-    cdef bint armed                  # somebody here wants the eventfd of lane loop
-    cdef bint owed                   # it was written for that, or is about to be
+    cdef bint armed                  # somebody here wants the bell of lane loop
+    cdef bint owed                   # it was rung for that, or is about to be
     cdef object __weakref__
 
     def __cinit__(self):
-        self.fds[BULK] = self.fds[LOOP] = -1
+        for lane in range(LANES):
+            self.bells[lane] = self.ears[lane] = -1
 
-    def __init__(self, int fd, uint32_t number, owner, bulk, loop):
-        """Takes over the eventfds `bulk` and `loop` when it succeeds, not `fd`. PacketsError: not such a segment."""
+    def __init__(self, int fd, uint32_t number, owner, bells, ears=()):
+        """Takes over the descriptors `bells` and `ears`, one a lane, when it succeeds, not `fd`. PacketsError: not such
+        a segment."""
         what = f"event set {number}"
         self.segment = open_memory(fd, what, sizeof(EventShm), owner)
         check_head(self.segment, what, EVENT_MAGIC, number)
-        for lane in (bulk, loop):
-            if not is_eventfd(lane):
-                raise PacketsError(f"{what}: descriptor {lane} is no eventfd")
+        for each in (*bells, *ears):
+            if not is_socket(each):
+                raise PacketsError(f"{what}: descriptor {each} is no socket")
         self.shm = <EventShm *> self.segment.base
         self.number = number
         self.table = {}
         self.pair_bits = list(range(FLOW_BITS, EVENT_BITS))
-        self.fds[BULK], self.fds[LOOP] = bulk, loop
+        self.bells[BULK], self.bells[LOOP] = bells
+        if ears:
+            self.ears[BULK], self.ears[LOOP] = ears
 
     def __dealloc__(self):
         for lane in range(LANES):
-            if self.fds[lane] >= 0:
-                close(self.fds[lane])
+            if self.bells[lane] >= 0:
+                close(self.bells[lane])
+            if self.ears[lane] >= 0:
+                close(self.ears[lane])
 
     @property
     def inode(self):
@@ -48,10 +57,10 @@ cdef class Events:
         """Broker: the end with this bit is to be looked at, by whatever mover or loop has it. Wakes also who was about
         to be woken by a process that died between taking the wish and granting it."""
         for lane in range(LANES):
-            raise_event(self.shm, lane, self.fds[lane], bit % EVENT_BITS)
+            raise_event(self.shm, lane, self.bells[lane], bit % EVENT_BITS)
             clear_and_wake(&self.shm.lanes[lane].waiter)
             ou_exchange(&self.shm.lanes[lane].kicked, 1)
-            ou_event_write(self.fds[lane])
+            ou_ring_bell(self.bells[lane])
 
 
 def create_events(uint32_t number, owner, gid, mode):
@@ -66,9 +75,9 @@ def create_events(uint32_t number, owner, gid, mode):
     return fd
 
 
-cdef is_eventfd(fd):
+cdef is_socket(fd):
     try:
-        return os.fstat(fd).st_mode & 0o170000 == 0  # an anonymous inode has no type
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
     except OSError:
         return False
 
@@ -80,12 +89,12 @@ cdef class Loop:
 
     Several threads may sleep on the lane of one segment: each adds its wish to the waiter word, which is taken by
     wakers only (or by the last sleeper, for itself), and who takes bits that are for another set wakes all sleepers.
-    Sets that watch eventfds, in a selector or because they sleep over several domains, cannot count on that: whoever
-    reads an eventfd or takes bits arms again for them before it goes its way (`share`).
+    Sets that watch bells, in a selector or because they sleep over several domains, cannot count on that: whoever
+    hears a bell or takes bits arms again for them before it goes its way (`share`).
     """
     cdef list own                    # Events
     cdef int sleepers                # threads on the futex of a lane
-    cdef int watchers                # sets that watch eventfds
+    cdef int watchers                # sets that watch bells
 
     def __cinit__(self):
         self.own = []
@@ -95,7 +104,7 @@ cdef class Loop:
             self.own.append(events)
 
     cdef share(self, EventSet taker):
-        """Takes bits; if others watch the eventfds, these are armed when this returns."""
+        """Takes bits; if others watch the bells, these are armed when this returns."""
         self.take(taker)
         if self.watchers > taker.watching:
             self.arm()
@@ -132,12 +141,12 @@ cdef class Loop:
         return False
 
     cdef arm(self):
-        """Eventfds are wanted. Where the last wish was granted meanwhile, there is something to read."""
+        """Bells are wanted. Where the last wish was granted meanwhile, there is something to hear."""
         cdef Events events
         cdef uint32_t before
         for events in self.own:
-            before = ou_fetch_or(&events.shm.lanes[LOOP].waiter, LANE_EVENTFD)
-            if events.armed and not before & LANE_EVENTFD:
+            before = ou_fetch_or(&events.shm.lanes[LOOP].waiter, LANE_BELL)
+            if events.armed and not before & LANE_BELL:
                 events.owed = True
             events.armed = True
         ou_fence_after_rmw()
@@ -147,22 +156,22 @@ cdef class Loop:
         cdef Events events
         if self.sleepers:
             for events in self.own:
-                if ou_take_wish(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
-                    ou_event_write(events.fds[LOOP])
+                if ou_take_wish(&events.shm.lanes[LOOP].waiter) & LANE_BELL:
+                    ou_ring_bell(events.bells[LOOP])
                 ou_futex_wake(&events.shm.lanes[LOOP].waiter)
 
-    cdef drain(self):
-        """Reads the eventfds that were written, and only those. A wish that is gone was granted, or is about to be: the
-        write may come later, so it stays owed until something was read."""
+    cdef drain(self, bint doubt=False):
+        """Hears the bells that were rung, and only those. A wish that is gone was granted, or is about to be: the bell
+        may come later, so it stays owed until something was heard. With `doubt` somebody may have rung for nothing."""
         cdef Events events
         for events in self.own:
-            if events.armed and not ou_wish(&events.shm.lanes[LOOP].waiter) & LANE_EVENTFD:
+            if events.armed and not ou_wish(&events.shm.lanes[LOOP].waiter) & LANE_BELL:
                 events.armed = False
                 events.owed = True
             if ou_load(&events.shm.lanes[LOOP].kicked):
                 ou_exchange(&events.shm.lanes[LOOP].kicked, 0)
                 events.owed = True
-            if events.owed and ou_event_read(events.fds[LOOP]):
+            if (events.owed or doubt) and ou_hear_bell(events.ears[LOOP]):
                 events.owed = False
 
 
@@ -181,7 +190,7 @@ cdef class EventSet:
     cdef int generation
     cdef int own_fd                  # an eventfd: something is pending that no lane will tell of
     cdef int epoll_fd
-    cdef set watched                 # eventfds of lanes in the epoll set
+    cdef set watched                 # ears of lanes in the epoll set
     cdef int watching                # how often this set is among the watchers
     cdef bint signalled
     cdef Spin spinning
@@ -291,9 +300,9 @@ cdef class EventSet:
         """So that the descriptor becomes readable when there is more: at once, if something is left to read."""
         cdef Events events
         for events in self.loop.own:
-            if events.fds[LOOP] not in self.watched:
-                self._watch(events.fds[LOOP])
-        self.loop.drain()
+            if events.ears[LOOP] not in self.watched:
+                self._watch(events.ears[LOOP])
+        self.loop.drain(not found)
         self.loop.share(self)
         while not self.pending:
             self.loop.arm()
@@ -407,16 +416,17 @@ cdef class EventSet:
             PyErr_CheckSignals()
 
     cdef _sleep_many(self, int64_t timeout):
-        """Over several domains: in poll, with the eventfd of each lane and our own."""
+        """Over several domains: in poll, with the bell of each lane and our own."""
         cdef Events events
-        cdef pollfd fds[64]
-        cdef int rc, count = 1
+        keep = list(self.loop.own)
+        cdef int rc, i, count = len(keep) + 1
+        memory = bytearray(count * sizeof(pollfd))
+        cdef pollfd *fds = <pollfd *> <char *> memory
         self._open_own()
         fds[0].fd, fds[0].events = self.own_fd, POLLIN
-        keep = list(self.loop.own)
-        for events in keep[:63]:
-            fds[count].fd, fds[count].events = events.fds[LOOP], POLLIN
-            count += 1
+        for i in range(1, count):
+            events = keep[i - 1]
+            fds[i].fd, fds[i].events = events.ears[LOOP], POLLIN
         self.loop.drain()
         self.loop.arm()
         if self.loop.anything() or self.pending:
@@ -428,6 +438,10 @@ cdef class EventSet:
         with nogil:
             rc = ou_poll(fds, count, timeout)
         self._watches(-1)
+        for i in range(1, count):
+            if fds[i].revents:
+                events = keep[i - 1]
+                events.owed = True
         self.loop.drain()
         if rc == -EINTR:
             PyErr_CheckSignals()

@@ -529,7 +529,7 @@ cdef FlowEnd make_end(object client, Segment segment, int64_t flow_id, uint32_t 
     e.own_object, e.peer_object = own, peer
     e.own_events, e.peer_events = own.shm, peer.shm
     for lane in range(LANES):
-        e.own_fds[lane], e.peer_fds[lane] = own.fds[lane], peer.fds[lane]
+        e.own_bells[lane], e.peer_bells[lane] = own.bells[lane], peer.bells[lane]
     e.own_bit, e.peer_bit = own_bit, peer_bit
     e.flow_id = flow_id
     e.side = side

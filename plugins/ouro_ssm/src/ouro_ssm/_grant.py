@@ -1,9 +1,9 @@
 """The bytes of a grant: what the broker tells a client about an end, or about itself.
 
 64 bytes, little-endian: magic, u16 layout version, u8 kind, u8 side; u32 client, flow, pool uid, own set, own bit,
-other set, other bit; eight u8 places in the descriptors (segment, pool, own set, its two eventfds, the other set, its
-two; 255: none); u32 owner of all segments, u32 tag of the flow; zeros. Both sides are this distribution, so the layout
-is its own affair.
+other set, other bit; ten u8 places in the descriptors (segment, pool, own set, two bells to ring for it, two to hear,
+the other set, two bells to ring for it; 255: none); u32 owner of all segments, u32 tag of the flow; zeros. Both sides
+are this distribution, so the layout is its own affair.
 """
 
 import struct
@@ -16,14 +16,14 @@ from ouro_core.model.errors import PacketsError
 __all__ = ["ADMIT", "FLOW", "GrantData"]
 
 ADMIT: Final = 1
-"""Of a client: its id, its own pool and event set. Four descriptors: places 1 to 4 of `_PLACES`."""
+"""Of a client: its id, its own pool and event set. Six descriptors: places 1 to 6 of `_PLACES`."""
 FLOW: Final = 2
 """Of one end of a flow."""
 
 _MAGIC: Final = b"OSSM"
-_LAYOUT: Final = 1
-_STRUCT: Final = struct.Struct("<4sHBB7I8sII12x")
-_PLACES: Final = {ADMIT: bytes((255, 0, 1, 2, 3, 255, 255, 255)), FLOW: bytes(range(8))}
+_LAYOUT: Final = 2
+_STRUCT: Final = struct.Struct("<4sHBB7I10sII10x")
+_PLACES: Final = {ADMIT: bytes((255, 0, 1, 2, 3, 4, 5, 255, 255, 255)), FLOW: bytes(range(10))}
 
 
 @frozen(kw_only=True)
@@ -57,7 +57,7 @@ class GrantData:
         magic, layout, is_kind, side, client, flow, pool_uid, *numbers, places, owner, tag = _STRUCT.unpack(data)
         if magic != _MAGIC or layout != _LAYOUT:
             raise PacketsError(f"grant {magic!r} version {layout}: run the same version of ouro-ssm everywhere")
-        if is_kind != kind or side > 1 or any(data[-12:]):
+        if is_kind != kind or side > 1 or any(data[-10:]):
             raise PacketsError(f"grant of kind {is_kind}, side {side}; expected kind {kind}")
         if any(place >= descriptors for place, known in zip(places, _PLACES[kind], strict=True) if known != 255):
             raise PacketsError(f"grant names descriptors {list(places)}, but came with {descriptors}")

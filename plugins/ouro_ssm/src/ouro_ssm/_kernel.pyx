@@ -71,6 +71,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 import fcntl
 import os
+import stat
 
 from ouro_core.contracts import packets
 from ouro_core.contracts.packets import Event, State

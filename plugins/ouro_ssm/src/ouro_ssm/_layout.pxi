@@ -27,7 +27,7 @@ cdef enum:
     NOTIFY_LOOP = 3                  # the same, lane loop
     # On lanes of an event set these are bits, because one thread may sleep while another polls:
     LANE_FUTEX = 1
-    LANE_EVENTFD = 2
+    LANE_BELL = 2
 
     READ_ONLY = 1                    # ouro_core.contracts.packets.State
     DOWN = 2
@@ -99,7 +99,7 @@ ctypedef struct FlowShm:
 
 ctypedef struct Lane:
     uint32_t waiter                  # LANE_*
-    uint32_t kicked                  # the eventfd was written although nobody had asked
+    uint32_t kicked                  # the bell was rung although nobody had asked
     uint8_t zero0[120]
     uint64_t summary                 # one bit a word below
     uint8_t zero1[120]

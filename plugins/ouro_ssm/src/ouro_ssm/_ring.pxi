@@ -80,8 +80,8 @@ cdef class EndCore:
     # events
     cdef EventShm *own_events
     cdef EventShm *peer_events
-    cdef int own_fds[LANES]
-    cdef int peer_fds[LANES]
+    cdef int own_bells[LANES]
+    cdef int peer_bells[LANES]
     cdef uint32_t own_bit, peer_bit
     cdef uint32_t reported           # State at the last look
     # what keeps all that alive
@@ -124,7 +124,7 @@ cdef uint32_t state_of(EndCore e) noexcept nogil:
 # ---------------------------------------------------------------- events and wake-ups
 
 
-cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit) noexcept nogil:
+cdef void raise_event(EventShm *shm, int lane_number, int bell, uint32_t bit) noexcept nogil:
     """The bit, the summary, then whoever sleeps on the lane."""
     cdef Lane *lane = &shm.lanes[lane_number]
     cdef uint64_t word_bit = (<uint64_t> 1) << (bit >> 6)
@@ -138,8 +138,8 @@ cdef void raise_event(EventShm *shm, int lane_number, int fd, uint32_t bit) noex
         wish = ou_take_wish(&lane.waiter)
         if wish & LANE_FUTEX:
             ou_futex_wake(&lane.waiter)
-        if wish & LANE_EVENTFD:
-            ou_event_write(fd)
+        if wish & LANE_BELL:
+            ou_ring_bell(bell)
 
 
 cdef void grant_wish(EndCore e, uint32_t *word) noexcept nogil:
@@ -149,9 +149,9 @@ cdef void grant_wish(EndCore e, uint32_t *word) noexcept nogil:
     if wish == FUTEX:
         ou_futex_wake(word)
     elif wish == NOTIFY_BULK:
-        raise_event(e.peer_events, BULK, e.peer_fds[BULK], e.peer_bit)
+        raise_event(e.peer_events, BULK, e.peer_bells[BULK], e.peer_bit)
     elif wish == NOTIFY_LOOP:
-        raise_event(e.peer_events, LOOP, e.peer_fds[LOOP], e.peer_bit)
+        raise_event(e.peer_events, LOOP, e.peer_bells[LOOP], e.peer_bit)
 
 
 cdef inline void clear_and_wake(uint32_t *word) noexcept nogil:
@@ -168,8 +168,8 @@ cdef void wake_everybody(EndCore e) noexcept nogil:
     clear_and_wake(&e.tx.wwait)
     clear_and_wake(e.pool.waiter)
     for lane in range(LANES):
-        raise_event(e.own_events, lane, e.own_fds[lane], e.own_bit)
-        raise_event(e.peer_events, lane, e.peer_fds[lane], e.peer_bit)
+        raise_event(e.own_events, lane, e.own_bells[lane], e.own_bit)
+        raise_event(e.peer_events, lane, e.peer_bells[lane], e.peer_bit)
 
 
 cdef void shut_down(EndCore e) noexcept nogil:

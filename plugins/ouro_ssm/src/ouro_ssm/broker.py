@@ -9,6 +9,7 @@ called.
 
 import grp
 import os
+import socket
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -77,27 +78,39 @@ class _Domain:
 
 @define(kw_only=True, eq=False)
 class _Set:
-    """The event set of one client in one domain; the bits that are free, and the descriptors to hand out."""
+    """The event set of one client in one domain; the bits that are free, and the descriptors to hand out: `own` to the
+    client, `other` to those at the other ends of its flows.
+    """
 
     number: int
-    fds: tuple[int, int, int]
+    own: tuple[int, ...]
+    other: tuple[int, ...]
     events: _kernel.Events
     used: set[int] = field(factory=set)
     next_bit: int = 0
 
     @classmethod
     def create(cls, number: int, access: _Access) -> "_Set":
-        fds: list[int] = []
+        memory = _kernel.create_events(number, access.uid, access.gid, access.mode)
+        bells: list[int] = []
+        ears: list[int] = []
         try:
-            fds.append(_kernel.create_events(number, access.uid, access.gid, access.mode))
-            fds.extend(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
-            lanes = [os.dup(fd) for fd in fds[1:]]
-        except OSError as e:
-            _close(fds)
-            raise PacketsError(f"no descriptor for an event set: {e.strerror}") from e
-        return cls(
-            number=number, fds=(fds[0], fds[1], fds[2]), events=_kernel.Events(fds[0], number, access.uid, *lanes)
-        )
+            for _ in range(2):
+                pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+                bells.append(pair[0].detach())
+                ears.append(pair[1].detach())
+            events = _kernel.Events(memory, number, access.uid, bells)
+        except BaseException as e:
+            _close([memory, *bells, *ears])
+            if isinstance(e, OSError):
+                raise PacketsError(f"no descriptor for an event set: {e.strerror}") from e
+            raise
+        return cls(number=number, own=(memory, *bells, *ears), other=(memory, *bells), events=events)
+
+    def close(self) -> None:
+        """The bells go with `events`."""
+        memory, _, _, *ears = self.own
+        _close([memory, *ears])
 
     def take_bit(self) -> int:
         """Round-robin, so that a bit that was just given back is not the next one."""
@@ -152,7 +165,7 @@ class SsmFlow(packets.BrokerFlow):
             pool_uid=self._domain.domain.uid, owner=self._domain.access.uid, own_set=own.events.number,
             own_bit=own.bit, other_set=other.events.number, other_bit=other.bit,
         )  # fmt: skip
-        return Grant(data.encode(), (self._fd, self._domain.fd, *own.events.fds, *other.events.fds))
+        return Grant(data.encode(), (self._fd, self._domain.fd, *own.events.own, *other.events.other))
 
     def down(self, state: State = State.DOWN) -> None:
         if not self._reaped:
@@ -226,7 +239,7 @@ class SsmBroker(packets.PacketBroker):
         data = GrantData(
             kind=ADMIT, client=ref.id, pool_uid=ref.domain.uid, owner=domain.access.uid, own_set=events.number
         )
-        return Grant(data.encode(), (domain.fd, *events.fds))
+        return Grant(data.encode(), (domain.fd, *events.own))
 
     def create_flow(self, flow_id: int, a: ClientRef, b: ClientRef) -> SsmFlow:
         self._sweep()
@@ -370,5 +383,5 @@ class SsmBroker(packets.PacketBroker):
         """Its event sets, once nobody needs them: the client left, and so did its flows."""
         if client.ref.id not in self._clients and not client.flows:
             for events in client.sets.values():
-                _close(events.fds)
+                events.close()
             client.sets.clear()

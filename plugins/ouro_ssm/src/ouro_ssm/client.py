@@ -165,12 +165,12 @@ class SsmClient(packets.PacketClient):
         return pool
 
     def _map_own_set(self, granted: _Descriptors, grant: GrantData) -> _kernel.Events:
-        events = self._map_set(self._own_sets, granted, grant.places[2:5], grant.own_set, grant.owner)
+        events = self._map_set(self._own_sets, granted, grant.places[2:7], grant.own_set, grant.owner)
         _kernel.watch(self._loop, events)
         return events
 
     def _map_other_set(self, granted: _Descriptors, grant: GrantData) -> _kernel.Events:
-        return self._map_set(self._other_sets, granted, grant.places[5:8], grant.other_set, grant.owner)
+        return self._map_set(self._other_sets, granted, grant.places[7:10], grant.other_set, grant.owner)
 
     @staticmethod
     def _map_set(
@@ -179,9 +179,9 @@ class SsmClient(packets.PacketClient):
         inode = granted.inode(places[0])
         events = known.get(inode)
         if events is None:
-            fd, bulk, loop = (granted[place] for place in places)
-            events = _kernel.Events(fd, number, owner, bulk, loop)
-            granted.keep(bulk, loop)
+            fd, *lanes = (granted[place] for place in places)
+            events = _kernel.Events(fd, number, owner, lanes[:2], lanes[2:])
+            granted.keep(*lanes)
             known[inode] = events
         elif events.number != number:
             raise PacketsError(f"the event set is number {events.number}, the grant says {number}")
