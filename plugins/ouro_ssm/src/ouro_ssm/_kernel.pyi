@@ -1,6 +1,6 @@
 """Types of the native kernel; what it does stands at the head of `_kernel.pyx`."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import final
 
 from ouro_core.contracts import packets
