@@ -44,6 +44,7 @@ class SmallIrm:
         self.closed: asyncio.Queue[int] = asyncio.Queue()
         self.ended: asyncio.Queue[str] = asyncio.Queue()
         self.lower: list[Allocation] = []
+        self.lower_is: dict[str, Any] = {}  # more about allocations of the IPCP's own flows
         self._ids = iter(range(1000, 10000))
 
     def admit(self, number: int, uid: int = 0) -> None:
@@ -76,7 +77,8 @@ class SmallIrm:
             return None
         if isinstance(request, FlowAlloc):
             number = next(self._ids)
-            allocation = Allocation(number, self.flow(number, IPCP, SERVER).grant(0), request.qos, 1, request.dst)
+            grant = self.flow(number, IPCP, SERVER).grant(0)
+            allocation = Allocation(number, grant, request.qos, 1, request.dst, **self.lower_is)
             self.lower.append(allocation)
             return allocation
         if isinstance(request, FlowDealloc):

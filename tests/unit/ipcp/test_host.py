@@ -11,10 +11,12 @@ from attrs import frozen
 
 from ouro_core.contracts.ipcp import Ipcp, IpcpContext, NFlow
 from ouro_core.contracts.packets import State
+from ouro_core.frct.pipeline import Pipeline, stages_for
 from ouro_core.model.config import integer, option
 from ouro_core.model.errors import (
     AuthenticationFailed,
     ConfigError,
+    CryptError,
     Exists,
     FlowDown,
     InvalidArgument,
@@ -44,7 +46,7 @@ from ouro_core.model.ipcp_requests import (
 from ouro_core.model.irm_requests import Arrival, FlowArrived, FlowClosed, FlowDealloc, ListFlows, RibList, RibRead
 from ouro_core.model.layer import IpcpState, LayerInfo
 from ouro_core.model.names import HashAlgorithm
-from ouro_core.model.qos import RAW, QosSpec
+from ouro_core.model.qos import DATA, RAW, RAW_NO_ERRORS, QosSpec
 
 WAIT = 10
 HASH = bytes(32)
@@ -509,6 +511,43 @@ async def test_an_ipcp_has_flows_of_its_own(make: Any, irm: Any) -> None:
     await setup.host.context.flow_dealloc(allocation.flow_id)
     assert other.state & State.CLOSED
     assert FlowDealloc(allocation.flow_id) in irm.seen
+
+
+@pytest.mark.parametrize("qos", [RAW, RAW_NO_ERRORS], ids=["raw", "crc"])
+async def test_own_flows_may_be_encrypted(make: Any, irm: Any, qos: QosSpec) -> None:
+    setup = make(Echo)
+    key = bytes(range(32))
+    irm.lower_is = {"cipher": 901, "key": key, "suite": "aes-256-gcm", "plugin": "classic"}
+    end, allocation = await setup.host.context.flow_alloc("below", qos)
+    other = irm.attach(3, allocation.flow_id, 1)
+    end.write(b"down")
+    packet = await read(other)
+    assert len(packet) == 12 + 4 + 16 + (4 if qos.needs_crc else 0)
+    stages = stages_for(allocation, lambda _, name: setup.host.context.plugins.get("cipher_suites", name))
+    pipeline = Pipeline(other, stages)
+    other.write(packet)  # once more, the other way: both directions have one key
+    assert end.read() == b"down"
+    pipeline.write(b"up")
+    assert end.read() == b"up"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"cipher": 901, "suite": "aes-256-gcm"}, CryptError),
+        ({"cipher": 1, "suite": "rot13", "key": bytes(range(32))}, NotSupported),
+        ({}, NotSupported),
+    ],
+    ids=["no key", "unknown cipher", "FRCT"],
+)
+async def test_own_flows_that_cannot_be_used_are_given_up(
+    make: Any, irm: Any, wrong: dict[str, Any], error: type[OuroError]
+) -> None:
+    setup = make(Echo)
+    irm.lower_is = wrong
+    with pytest.raises(error):
+        await setup.host.context.flow_alloc("below", RAW if wrong else DATA)
+    await eventually(lambda: FlowDealloc(irm.lower[0].flow_id) in irm.seen)
 
 
 async def test_own_flows_can_be_given_up_while_stopping(make: Any, irm: Any) -> None:
