@@ -6,13 +6,12 @@ Theory of operation. An allocation to a name tries, in this order:
    window, or a program can be started for it. Both applications get the two ends of one segment; no IPCP is involved.
 2. *a layer*: the IPCPs are asked, and the first in the order of listings that knows the name gets the request.
 
-An accept call is a `Waiter`. Whoever has a request for a name takes the first waiter of its queue out of all queues
-in one
-step, so no two requests get the same one, and answers it with an `Allocation` or an error.
+An accept call is a `Waiter`. Whoever has a request for a name takes the first waiter of its queue out of all queues in
+one step, so no two requests get the same one, and answers it with an `Allocation` or an error.
 
-OAP runs here: the client's half around the request, the server's half between taking a waiter and answering it. Plain
-exchanges are done in the same step; whatever signs, verifies or exchanges keys is awaited from a worker (`workers.py`),
-and then three things can happen in between:
+OAP (`exchange.py`) has its client's half around the request, and its server's half between taking a waiter and
+answering it. Plain exchanges are done in the same step; whatever signs, verifies or exchanges keys is awaited from a
+worker, and then three things can happen in between:
 
 * the requester gives up: the accept call goes back into the queues as if nothing had been (`_answering`);
 * the accept call gives up, or its process dies: the requester gets an error (`_still_there`). An accept call whose time
@@ -25,11 +24,8 @@ Every path that ends early goes through `_end`, which knows what there is to und
 import asyncio
 import contextlib
 import itertools
-import time
-from collections.abc import Callable, Coroutine, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
-
-from attrs import evolve
 
 from ..contracts.packets import ClientRef, PacketBroker, State
 from ..ipcp.launcher import IpcpHandle
@@ -48,27 +44,15 @@ from ..model.flow import MAX_FLOWS, FlowState
 from ..model.ipcp_requests import FlowReply, IpcpFlowAlloc, IpcpFlowDealloc, IpcpFlowJoin, IpcpQuery
 from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowJoin
 from ..model.layer import IpcpState
-from ..model.log import PP, logger
+from ..model.log import logger
 from ..model.names import check_name, hash_name
 from ..model.qos import NP1
 from ..model.request import Request
-from ..oap import (
-    Answer,
-    Complete,
-    OapContext,
-    OapResult,
-    OapServer,
-    OapSuites,
-    Prepare,
-    ReplayGuard,
-    Security,
-    message_lines,
-    shows_certificate,
-)
+from ..oap import OapResult, Security
 from ..plugins import PluginHost
+from .exchange import Exchanges
 from .programs import Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry, Segment, Waiter
-from .security import SecurityFiles, Side
 from .settings import (
     DEALLOC_TIMEOUT,
     DIRECT_MPL,
@@ -78,7 +62,6 @@ from .settings import (
     QUERY_TIMEOUT,
     IrmSettings,
 )
-from .workers import WorkerPool
 
 __all__ = ["Allocator"]
 
@@ -95,26 +78,20 @@ class Allocator:
         self,
         registry: Registry,
         broker: PacketBroker,
-        suites: OapSuites,
-        security: SecurityFiles,
-        workers: WorkerPool,
+        exchanges: Exchanges,
         plugins: PluginHost,
         starter: Starter,
         settings: IrmSettings,
     ) -> None:
         self._registry = registry
         self._broker = broker
-        self._suites = suites
-        self._security = security
-        self._workers = workers
-        self._server = OapServer(suites, ReplayGuard())
+        self._exchanges = exchanges
         self._plugins = plugins
         self._starter = starter
         self._settings = settings
         self._endings: set[asyncio.Task[None]] = set()
         self._segments = itertools.count(MAX_FLOWS)
         self.allocated = 0
-        self.refused = 0
 
     # ------------------------------------------------------------ the requesting side
 
@@ -126,8 +103,7 @@ class Allocator:
         return await self._within(request.timeout, f'no answer from "{request.dst}"', self._alloc(process, request))
 
     async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
-        with self._refusing("Cannot ask for a flow to", request.dst):
-            security = self._configured(Side.CLIENT, request.dst)
+        security = self._exchanges.security(request.dst)
         if self._settings.direct:
             found = await self._alloc_direct(process, request, security)
             if found is not None:
@@ -147,9 +123,9 @@ class Allocator:
             return None
         peer = ("user", process.uid)
         with self._answering(waiter):
-            context = await self._prepare(peer, request, security)
-            response, theirs = await self._serve(peer, name, waiter, context.request)
-            ours = await self._complete(peer, context, response)
+            context = await self._exchanges.prepare(peer, request, security)
+            response, theirs = await self._exchanges.serve(peer, name, waiter, context.request)
+            ours = await self._exchanges.complete(peer, context, response)
             _still_there(waiter)
             accepted = self._registry.create_flow(waiter.process, name.name, request.qos, None)
             flow = None
@@ -200,10 +176,10 @@ class Allocator:
         flow = self._registry.create_flow(process, request.dst, request.qos, ipcp)
         try:
             grant = self._segment(flow, ipcp).flow.grant(1) if ipcp.carries else None
-            context = await self._prepare(peer, request, security)
+            context = await self._exchanges.prepare(peer, request, security)
             hashed = hash_name(request.dst, layer.hash)
             reply = await self._ask(flow, handle, IpcpFlowAlloc(flow.id, hashed, request.qos, context.request, grant))
-            return self._allocated(flow, reply.mpl, await self._complete(peer, context, reply.data))
+            return self._allocated(flow, reply.mpl, await self._exchanges.complete(peer, context, reply.data))
         except BaseException:
             self._end(flow, 0.0)
             raise
@@ -255,21 +231,29 @@ class Allocator:
             raise OutOfMemory(f"process {process.pid} has {len(process.waiters)} accept calls under way already")
         waiter = Waiter(process, asyncio.get_running_loop().create_future(), request.data)
         self._registry.wait(waiter)
+        timer = None
+        if request.timeout is not None:
+            timer = asyncio.get_running_loop().call_later(request.timeout, self._expire, waiter, request.timeout)
         try:
-            await asyncio.wait((waiter.result,), timeout=request.timeout)
-            if waiter not in process.waiters and not waiter.result.done():
-                waiter.last = True
-                await asyncio.wait((waiter.result,), timeout=LATE)
-            if not waiter.result.done():
-                raise FlowTimeout(f"no flow request came within {request.timeout:g} s")
-            allocation: Allocation = waiter.result.result()
+            allocation: Allocation = await waiter.result
             return allocation
         except asyncio.CancelledError:
             self._too_late(waiter)
             raise
         finally:
-            waiter.result.cancel()
+            if timer is not None:
+                timer.cancel()
             self._registry.withdraw(waiter)
+
+    def _expire(self, waiter: Waiter, timeout: float) -> None:
+        """The time of an accept call is over."""
+        if waiter.result.done():
+            return
+        if waiter in waiter.process.waiters or waiter.last:
+            waiter.result.set_exception(FlowTimeout(f"no flow request came within {timeout:g} s"))
+        else:
+            waiter.last = True
+            asyncio.get_running_loop().call_later(LATE, self._expire, waiter, timeout)
 
     def _too_late(self, waiter: Waiter) -> None:
         """The caller is gone. If it was given a flow in the same moment, that ends."""
@@ -286,7 +270,7 @@ class Allocator:
         waiter = await self._acceptor(name)
         assert waiter is not None
         with self._answering(waiter):
-            response, result = await self._serve((ipcp.id, name.name), name, waiter, request.data)
+            response, result = await self._exchanges.serve((ipcp.id, name.name), name, waiter, request.data)
             _still_there(waiter)
             if ipcp.handle is None:
                 raise IpcpError(f"IPCP {ipcp.name} went away while a flow request of its layer was answered")
@@ -374,58 +358,6 @@ class Allocator:
                 error = e
         waiter.result.set_exception(error)
 
-    # ------------------------------------------------------------ OAP
-
-    def _configured(self, side: Side, name: str) -> Security:
-        """The security of a name, as it is in its files now. CryptError, AuthenticationFailed."""
-        known = self._registry.names.get(name)
-        return self._security.security(side, name, known.info if known else None)
-
-    async def _prepare(self, peer: Hashable, request: FlowAlloc, security: Security) -> OapContext:
-        """The client's request."""
-        with self._refusing("Cannot ask for a flow to", request.dst):
-            context = await self._workers.run(peer, Prepare(request.dst, request.data, time.time_ns(), security))
-        self._trace(context.request, sent=True)
-        return context
-
-    async def _serve(self, peer: Hashable, name: Name, waiter: Waiter, request: bytes) -> tuple[bytes, OapResult]:
-        """The server's half, for a waiter that was taken."""
-        self._trace(request, sent=False)
-        with self._refusing("Refused a flow request for", name.name):
-            self._plugins.authorize(name.name, waiter.process.uid, waiter.process.pid, True)
-            security = self._configured(Side.SERVER, name.name)
-            now = time.time_ns()
-            admitted = self._server.admit(request, now)
-            if admitted.header.certificate:
-                security = evolve(security, store=self._security.store())
-            response, result = await self._workers.run(peer, Answer(admitted, waiter.data, now, security))
-        self._trace(response, sent=True, asked_md=admitted.header.md_nid)
-        return response, result
-
-    async def _complete(self, peer: Hashable, context: OapContext, response: bytes) -> OapResult:
-        """The client's half of a response."""
-        self._trace(response, sent=False, asked_md=context.header.md_nid)
-        with self._refusing("Refused an answer from", context.dst):
-            if shows_certificate(response):
-                context = evolve(context, security=evolve(context.security, store=self._security.store()))
-            return await self._workers.run(peer, Complete(context, response, time.time_ns()))
-
-    @contextlib.contextmanager
-    def _refusing(self, what: str, name: str) -> Iterator[None]:
-        """One line in the log for what fails."""
-        try:
-            yield
-        except OuroError as e:
-            self.refused += 1
-            log.warning("%s %s: %s", what, name, e)
-            raise
-
-    def _trace(self, message: bytes, sent: bool, asked_md: int | None = None) -> None:
-        oap = logger("irmd/oap")
-        if oap.isEnabledFor(PP):
-            for line in message_lines(self._suites, message, sent, asked_md):
-                oap.log(PP, "%s", line)
-
     # ------------------------------------------------------------ flows that are there
 
     def _segment(self, flow: Flow, ipcp: IpcpRecord) -> Segment:
@@ -459,7 +391,7 @@ class Allocator:
         """Name and plugin of a cipher, for the process that has to load it."""
         if not nid:
             return "", ""
-        name = self._suites.ciphers.numbered(nid).name
+        name = self._exchanges.suites.ciphers.numbered(nid).name
         return name, self._plugins.provider("cipher_suites", name)
 
     def dealloc(self, process: Process, flow_id: int, linger: float) -> None:

@@ -39,6 +39,7 @@ from ..plugins.suites import oap_suites
 from ..rib import Rib
 from ..rpc.credentials import Credentials
 from .allocation import Allocator
+from .exchange import Exchanges
 from .ipcps import IpcpManager
 from .programs import Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry
@@ -129,9 +130,8 @@ class Irm:
         self.security = SecurityFiles(_security_directory(settings, in_process), suites)
         self._check_store()
         self.workers = WorkerPool(launcher, suites)
-        self.allocator = Allocator(
-            self.registry, self.broker, suites, self.security, self.workers, plugins, self.starter, settings
-        )
+        self.exchanges = Exchanges(self.registry, suites, self.security, self.workers, plugins)
+        self.allocator = Allocator(self.registry, self.broker, self.exchanges, plugins, self.starter, settings)
         self.ipcps = IpcpManager(
             self.registry, self.broker, launcher, plugins, self._system.name,
             lambda record: IpcpSession(self, record), self._ipcp_gone,
@@ -255,7 +255,7 @@ class Irm:
         return IrmStatus(
             __version__, os.getpid(), self._system.name, time.monotonic() - self._started,
             len(registry.processes) - len(registry.ipcps), len(registry.ipcps), len(registry.names),
-            len(registry.flows), blocks, self.allocator.allocated, self.allocator.refused,
+            len(registry.flows), blocks, self.allocator.allocated, self.exchanges.refused,
             self.ipcps.created, self.starter.started,
         )  # fmt: skip
 
