@@ -484,7 +484,9 @@ class BrokerFlow(ABC):
 
     @abstractmethod
     def down(self, state: State = State.DOWN) -> None:
-        """Set on both rings, wake both sides, also sleepers. Idempotent, never blocks."""
+        """Set on both rings, wake both sides, also sleepers. Idempotent, never blocks. DEAD changes nothing on a flow
+        with an end that was closed, or died: how a flow ended first is how it ended. The same holds for `leave`.
+        """
 
     @abstractmethod
     def up(self) -> None:

@@ -138,8 +138,11 @@ class HeapBrokerFlow(BrokerFlow):
     def down(self, state: State = State.DOWN) -> None:
         """DOWN, or DEAD or CLOSED for good."""
         with self._broker.guard:
+            if state & State.DEAD and self._flow.ended:
+                return
             self._flow.final |= state & ~State.DOWN
-            self._flow.set_down(True)
+            if state & State.DOWN:
+                self._flow.set_down(True)
             self._flow.changed()
 
     def up(self) -> None:

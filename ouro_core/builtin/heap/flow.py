@@ -151,6 +151,8 @@ class Side:
         """We are closed or dead: what we did not read is dropped, what we wrote stays for the other end."""
         if self.gone:
             return
+        if self.flow.ended:
+            how = State.CLOSED  # how a flow ended first is how it ended
         self.gone = how
         if self.set is not None:
             self.set.forget(self)

@@ -247,6 +247,22 @@ class BrokerContract(Kit):
         with pytest.raises(FlowDown):
             b.write(b"x")
 
+    @pytest.mark.parametrize("by_end", [True, False])
+    def test_how_a_flow_ended_first_is_how_it_ended(self, bench: Bench, by_end: bool) -> None:
+        gone, stays = bench.client(), bench.client()
+        a, b = bench.flow(gone, stays)
+        a.write(b"last words")
+        if by_end:
+            a.close()
+        else:
+            bench.flows[0].down(State.CLOSED)
+        bench.broker.leave(gone.ref, died=True)
+        bench.flows[0].down(State.DEAD | State.DOWN)
+        assert b.state & (State.CLOSED | State.DEAD | State.DOWN) == State.CLOSED
+        assert b.read() == b"last words"
+        with pytest.raises(FlowDown):
+            b.read()
+
     def test_leaving_twice_or_never_come(self, bench: Bench) -> None:
         client = bench.client()
         assert list(bench.broker.leave(client.ref, died=True)) == []

@@ -168,13 +168,18 @@ class SsmFlow(packets.BrokerFlow):
         return Grant(data.encode(), (self._fd, self._domain.fd, *own.events.own, *other.events.other))
 
     def down(self, state: State = State.DOWN) -> None:
+        if state & State.DEAD and self._ended():
+            return
         if not self._reaped:
             self._mark(state, State.UP)
 
+    def _ended(self) -> bool:
+        """Whether an end was closed, or died: how a flow ended first is how it ended."""
+        return bool(State(self._segment.state()) & (State.CLOSED | State.DEAD))
+
     def up(self) -> None:
-        state = State(self._segment.state())
-        if self._destroyed or state & (State.CLOSED | State.DEAD):
-            raise PacketsError(f"flow {self.flow_id} is {state!r}; it is never revived, allocate a new one")
+        if self._destroyed or self._ended():
+            raise PacketsError(f"flow {self.flow_id} is {State(self._segment.state())!r}; it is never revived, allocate a new one")
         self._mark(State.UP, State.DOWN)
 
     def destroy(self) -> None:
@@ -196,7 +201,8 @@ class SsmFlow(packets.BrokerFlow):
         for side in self._sides:
             if side.client is client:
                 side.gone = True
-        self._mark(State.DEAD | State.DOWN if died else State.CLOSED, State.UP)
+        how = State.DEAD | State.DOWN if died and not self._ended() else State.CLOSED
+        self._mark(how, State.UP)
         self._reap()
 
     def _side_gone(self, end: int) -> bool:
