@@ -15,11 +15,13 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
+from attrs import define
+
 from ..model.errors import IrmdError, OutOfMemory
 from ..model.irm_requests import Announce
 from ..model.log import logger
 from ..model.request import Request
-from ..rpc.channel import Channel
+from ..rpc.channel import Budget, Channel
 from ..rpc.credentials import peer_credentials
 from ..rpc.fds import close_fds
 from .irm import Irm
@@ -30,6 +32,16 @@ __all__ = ["IrmServer"]
 log = logger("irmd")
 MAX_CONNECTIONS_PER_USER: Final = 2048
 """Connections of one user other than root; more are closed at once."""
+MAX_WAITING_PER_USER: Final = 64 * 2**20
+"""Bytes that all connections of one user other than root may have waiting here (see `Budget`)."""
+
+
+@define
+class _User:
+    """The connections of one user."""
+
+    budget: Budget | None
+    connections: int = 0
 
 
 class IrmServer:
@@ -40,7 +52,7 @@ class IrmServer:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._channels: set[Channel] = set()
-        self._per_user: dict[int, int] = {}
+        self._users: dict[int, _User] = {}
         self._watched: dict[int, Process] = {}  # by pidfd
         self._listener = self._listen()
         self._inode = _inode(path)
@@ -82,7 +94,8 @@ class IrmServer:
     def _serve(self, sock: socket.socket) -> None:
         credentials = peer_credentials(sock)
         uid = credentials.uid
-        if uid != 0 and self._per_user.get(uid, 0) >= MAX_CONNECTIONS_PER_USER:
+        user = self._users.setdefault(uid, _User(Budget(MAX_WAITING_PER_USER) if uid else None))
+        if uid != 0 and user.connections >= MAX_CONNECTIONS_PER_USER:
             log.warning("User %d has %d connections; one more was refused.", uid, MAX_CONNECTIONS_PER_USER)
             sock.close()
             return
@@ -96,15 +109,15 @@ class IrmServer:
 
         def closed() -> None:
             self._channels.discard(channel)
-            self._per_user[uid] -= 1
-            if not self._per_user[uid]:
-                del self._per_user[uid]
+            user.connections -= 1
+            if not user.connections:
+                del self._users[uid]
             if session.lifetime is not None:
                 self._irm.process_left(session.lifetime)
 
-        channel = Channel(sock, answer, on_close=closed, undelivered=session.undelivered)
+        channel = Channel(sock, answer, on_close=closed, undelivered=session.undelivered, budget=user.budget)
         self._channels.add(channel)
-        self._per_user[uid] = self._per_user.get(uid, 0) + 1
+        user.connections += 1
 
     # ------------------------------------------------------------ deaths
 

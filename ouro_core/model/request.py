@@ -6,9 +6,10 @@ a socket, of an IPCP here or in a process of its own. `wire/control.py` encodes 
 """
 
 from collections.abc import Awaitable
-from typing import Generic, Protocol, TypeVar
+from functools import cache
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
-__all__ = ["AsyncCaller", "Request"]
+__all__ = ["AsyncCaller", "Request", "reply_type"]
 
 R = TypeVar("R")
 
@@ -17,6 +18,16 @@ class Request(Generic[R]):
     """Base of all requests; subclasses are frozen attrs classes. A reply of None means: done."""
 
     __slots__ = ()
+
+
+@cache
+def reply_type(request: type[Request[Any]]) -> type:
+    """What a request of this class is answered with."""
+    for base in getattr(request, "__orig_bases__", ()):
+        for reply in get_args(base):
+            if isinstance(reply, type):
+                return reply
+    return object
 
 
 class AsyncCaller(Protocol):

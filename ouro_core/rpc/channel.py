@@ -25,11 +25,11 @@ import attrs
 
 from ..model.errors import IpcpError, IrmdError, OuroError, OutOfMemory, WireError
 from ..model.log import logger
-from ..model.request import Request
+from ..model.request import Request, reply_type
 from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
 from . import fds as _fds
 
-__all__ = ["Answer", "Channel"]
+__all__ = ["Answer", "Budget", "Channel"]
 
 R = TypeVar("R")
 Answer = Callable[[Request[Any]], Any]
@@ -42,6 +42,20 @@ MAX_OUTSTANDING: Final = 1024
 MAX_UNSENT: Final = 16 * 2**20
 """Bytes that wait for a peer which does not read; then the channel closes."""
 log = logger("rpc")
+
+
+FD_WEIGHT: Final = 2**15
+"""Bytes that a descriptor counts for which waits to be sent: 2048 of them are 64 MiB."""
+
+
+@attrs.define
+class Budget:
+    """Bytes that all channels of one peer may hold at once: unfinished frames, requests under way, replies that it does
+    not read. A channel that would need more closes.
+    """
+
+    most: int
+    used: int = 0
 
 
 @attrs.define
@@ -65,6 +79,7 @@ class Channel:
         discarded: Callable[[Any], None] | None = None,
         undelivered: Callable[[Any], None] | None = None,
         closed_error: Callable[[], OuroError] = IrmdError,
+        budget: Budget | None = None,
     ) -> None:
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
@@ -77,10 +92,14 @@ class Channel:
         self._decoder = FrameDecoder()
         self._received: deque[int] = deque()
         self._ids = itertools.count(1)
-        self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._calls: dict[int, tuple[asyncio.Future[Any], type]] = {}  # and the type of its reply
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._unsent: deque[_Unsent] = deque()
         self._unsent_bytes = 0
+        self._unsent_fds = 0
+        self._asked_bytes = 0
+        self._budget = budget
+        self._held = 0  # of the budget
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -95,7 +114,7 @@ class Channel:
         number = next(self._ids) & 0xFFFFFFFF
         name, body, fds = encode(request)
         data = frame_bytes(Frame(Kind.REQUEST, number, name, body, fds=len(fds)))
-        self._calls[number] = future
+        self._calls[number] = future, reply_type(type(request))  # type: ignore[arg-type]
         future.add_done_callback(lambda f: self._cancelled(number) if f.cancelled() else None)
         self._send(data, fds)
         return future
@@ -103,6 +122,18 @@ class Channel:
     def _cancelled(self, number: int) -> None:
         if number in self._calls and not self.closed:
             self._send(frame_bytes(Frame(Kind.CANCEL, number)))
+
+    # ------------------------------------------------------------ what waits
+
+    def _within_budget(self) -> bool:
+        """To be called after a change of what is held."""
+        budget = self._budget
+        if budget is None:
+            return True
+        held = self._decoder.unfinished + self._asked_bytes + self._unsent_bytes + self._unsent_fds * FD_WEIGHT
+        budget.used += held - self._held
+        self._held = held
+        return budget.used <= budget.most
 
     # ------------------------------------------------------------ sending
 
@@ -122,10 +153,11 @@ class Channel:
                     self._loop.add_writer(self._sock.fileno(), self._writable)
                 self._unsent.append(frame)
                 self._unsent_bytes += len(frame.data)
+                self._unsent_fds += len(frame.fds)
         except (OSError, OutOfMemory) as e:
             log.debug("Connection lost: %s", e)
             return False
-        if self._unsent_bytes > MAX_UNSENT:
+        if self._unsent and (self._unsent_bytes > MAX_UNSENT or not self._within_budget()):
             log.warning("Peer does not read what it is sent: connection closed.")
             self._unsent.pop()
             _fds.close_fds(frame.fds)
@@ -153,11 +185,14 @@ class Channel:
                 return
             self._unsent_bytes -= size - len(frame.data)
             if not frame.fds:
+                self._unsent_fds -= len(fds)
                 _fds.close_fds(fds)
             if not done:
-                return
+                break
             self._unsent.popleft()
-        self._loop.remove_writer(self._sock.fileno())
+        else:
+            self._loop.remove_writer(self._sock.fileno())
+        self._within_budget()
 
     def _lost(self, value: Any) -> None:
         if value is not None and self._undelivered is not None:
@@ -185,6 +220,8 @@ class Channel:
                     return
             if len(self._received) > (_fds.MAX_FDS if self._decoder.unfinished else 0):
                 raise WireError("descriptors came that belong to no message")
+            if not self._within_budget():
+                raise WireError("all connections of this user keep too much waiting")
         except WireError as e:
             log.warning("Connection closed: %s", e)
             self.close()
@@ -206,7 +243,8 @@ class Channel:
         if frame.kind is Kind.REQUEST:
             self._request(frame, fds)
         elif frame.kind is Kind.REPLY:
-            self._reply(frame, self._value(frame, fds))
+            _, expected = self._calls.get(frame.id, (None, object))
+            self._reply(frame, self._value(frame, fds, expected))
         elif fds:
             _fds.close_fds(fds)
             raise WireError(f"descriptors came with {frame}")
@@ -216,14 +254,14 @@ class Channel:
             self._cancel(self._tasks[frame.id])
 
     def _reply(self, frame: Frame, value: Any) -> None:
-        future = self._calls.pop(frame.id, None)
+        future, _ = self._calls.pop(frame.id, (None, object))
         if future is not None and not future.done():
             future.set_result(value)
         elif value is not None:
             self._discard(value)
 
     def _refused(self, frame: Frame) -> None:
-        future = self._calls.pop(frame.id, None)
+        future, _ = self._calls.pop(frame.id, (None, object))
         if future is not None and not future.done():
             future.set_exception(frame.error())
 
@@ -248,9 +286,16 @@ class Channel:
         if inspect.isawaitable(result):
             task = self._loop.create_task(self._finish(frame.id, result))
             self._tasks[frame.id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(frame.id, None))
+            size = len(frame.body)
+            self._asked_bytes += size
+            task.add_done_callback(lambda _: self._answered(frame.id, size))
         else:
             self._send_reply(frame.id, result)
+
+    def _answered(self, number: int, size: int) -> None:
+        self._tasks.pop(number, None)
+        self._asked_bytes -= size
+        self._within_budget()
 
     async def _finish(self, number: int, result: Awaitable[Any]) -> None:
         try:
@@ -301,11 +346,14 @@ class Channel:
         for task in self._tasks.values():
             self._cancel(task)
         unsent, self._unsent = self._unsent, deque()
+        self._unsent_bytes = self._unsent_fds = 0
+        self._decoder = FrameDecoder()
+        self._within_budget()
         for frame in unsent:
             _fds.close_fds(frame.fds)
             self._lost(frame.value)
         calls, self._calls = self._calls, {}
-        for future in calls.values():
+        for future, _ in calls.values():
             if not future.done():
                 future.set_exception(self._closed_error())
         if self._on_close is not None:

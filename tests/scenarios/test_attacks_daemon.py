@@ -136,6 +136,68 @@ time.sleep(100)
     eventually(open_host.quiet)
 
 
+@as_root
+def test_half_of_long_messages_on_many_connections(open_host: Host) -> None:
+    """The daemon keeps a bounded part of them; the user may come again."""
+    program = attack(
+        open_host,
+        """
+import contextlib, struct
+held = []
+for _ in range(100):
+    with contextlib.suppress(OSError, OuroError):
+        held.append(connect(irm_socket()))
+        held[-1].settimeout(10)
+        held[-1].sendall(struct.pack("!I", 4 << 20) + bytes((4 << 20) - 1))
+for each in held:
+    each.close()
+channel().call(ListIpcps(), 10)
+print("done", flush=True)
+""",
+    )
+    assert program.wait(20) == 0
+    assert open_host.daemon is not None
+    status = Path(f"/proc/{open_host.daemon.pid}/status").read_text()
+    (peak,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    assert peak < 250_000, "kB; without a limit it would be 400 MB more"
+
+
+@as_root
+def test_flows_whose_descriptors_nobody_takes(open_host: Host) -> None:
+    """A client that allocates and does not read the answers has a bounded share of the daemon's descriptors."""
+    before = descriptors(open_host)
+    program = attack(
+        open_host,
+        """
+import contextlib
+channel().call(Announce("deaf"))
+channel_to_bind = channel()
+lifetime = connect(irm_socket())
+def frame(number, request):
+    name, body, _ = encode(request)
+    return frame_bytes(Frame(Kind.REQUEST, number, name, body))
+lifetime.settimeout(10)
+lifetime.sendall(frame(1, Announce("deaf")))
+time.sleep(0.2)
+channel_to_bind.call(BindProcess(os.getpid(), "deaf"))
+deaf = [connect(irm_socket()) for _ in range(4)]
+for number in range(2, 1000):
+    for each in deaf:
+        each.settimeout(10)
+        with contextlib.suppress(OSError):
+            each.sendall(frame(2 * number, FlowAccept(5.0)) + frame(2 * number + 1, FlowAlloc("deaf", RAW, 5.0)))
+print("done", flush=True)
+time.sleep(100)
+""",
+    )
+    for _ in range(20):
+        assert descriptors(open_host) < before + 2048 + 4096 + 200
+        open_host.call(ListIpcps())
+    program.kill()
+    eventually(open_host.quiet)
+    eventually(lambda: descriptors(open_host) <= before + 1, what="all came back but the pool of the user")
+
+
 # ---------------------------------------------------------------- descriptors that are shared
 
 

@@ -11,6 +11,7 @@ from ouro_core.model.flow import Grant
 from ouro_core.model.ipcp_requests import FlowReply, Found, IpcpFlowJoin, IpcpQuery, IpcpReg
 from ouro_core.model.irm_requests import Allocation, DestroyName, FlowAccept, RibRead, RibText
 from ouro_core.model.qos import RAW
+from ouro_core.model.zygote_requests import Spawned, ZygoteSpawn
 from ouro_core.rpc.channel import MAX_OUTSTANDING, MAX_UNSENT
 from ouro_core.rpc.fds import close_grants
 from ouro_core.wire.control import MAX_FRAME, Frame, Kind, encode
@@ -168,19 +169,19 @@ async def test_closing_ends_everything(peers: Any, until: Any, who: str) -> None
 async def test_descriptors_pass(peers: Any, kept: Any) -> None:
     with kept():
         r, w = os.pipe()
-        request = IpcpFlowJoin(1, b"hash", Grant(b"there", (w,)))
+        request = ZygoteSpawn("t", "n", 1, "s", Grant(b"there", (w,)), Grant(b""))
 
-        def answer(request: IpcpFlowJoin) -> Allocation:
+        def answer(request: ZygoteSpawn) -> Spawned:
             assert request.grant.data == b"there"
             assert not os.get_inheritable(request.grant.fds[0])
             os.write(request.grant.fds[0], b"hello")
             close_grants(request)
-            return _allocation(r)
+            return Spawned(1, Grant(b"grant", (r,)))
 
         client, server = peers(answer)
         reply = await client.call(request)
-        assert reply.grant.data == b"grant"
-        assert os.read(reply.grant.fds[0], 100) == b"hello"
+        assert reply.pidfd.data == b"grant"
+        assert os.read(reply.pidfd.fds[0], 100) == b"hello"
         os.write(w, b"again")  # ours is open still
         assert os.read(r, 100) == b"again"
         close_grants(reply)

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ouro_core.model.errors import IrmdError
 from ouro_core.model.flow import Grant
 from ouro_core.model.ipcp_requests import IpcpFlowJoin
-from ouro_core.model.irm_requests import Allocation, FlowAccept, RibText
+from ouro_core.model.irm_requests import Allocation, FlowAccept, ListIpcps, RibText
 from ouro_core.model.qos import RAW
-from ouro_core.rpc.channel import Channel
+from ouro_core.model.zygote_requests import Spawned
+from ouro_core.rpc.channel import Budget, Channel
 from ouro_core.rpc.fds import MAX_FDS, close_grants
 from ouro_core.wire.control import MAX_FRAME, Frame, Kind, encode, frame_bytes
 
@@ -252,3 +254,59 @@ def test_any_bytes(chunks: list[bytes]) -> None:
 
     asyncio.run(main())
     assert raised == []
+
+
+async def test_an_answer_of_another_type(against: Any, until: Any, kept: Any) -> None:
+    """Whoever is asked for one thing and says another loses the connection; the descriptors in it are closed."""
+    with kept():
+        raw, channel = against(None)
+        asked = asyncio.ensure_future(channel.call(ListIpcps()))
+        await asyncio.sleep(0)
+        r, w = os.pipe()
+        name, body, fds = encode(Allocation(7, Grant(b"", (r, w)), RAW, 5, "n"))
+        raw.frame(Frame(Kind.REPLY, 1, name, body, fds=2), tuple(fds))
+        with pytest.raises(IrmdError):
+            await asked
+        assert channel.closed
+        raw.close()
+        os.close(r)
+        os.close(w)
+
+
+async def test_what_one_peer_keeps_waiting_is_bounded(against: Any, until: Any) -> None:
+    """Over all its connections: unfinished frames, requests under way, replies that are not read and their descriptors.
+    All of it counts no more when a connection closes.
+    """
+    budget = Budget(300_000)
+    r, w = os.pipe()
+
+    async def never(request: Any) -> Any:
+        if isinstance(request, ListIpcps):
+            return Spawned(1, Grant(b"", (r,)))
+        await asyncio.get_running_loop().create_future()
+
+    connections = [against(never, budget=budget) for _ in range(4)]
+    (half, first), (busy, second), (deaf, third), (last, fourth) = connections
+    half.send(struct.pack("!I", 1_000_000) + bytes(100_000))
+    await until(lambda: budget.used == 100_004)
+    name, body, _ = encode(FlowAccept(None, bytes(100_000)))
+    busy.send(frame_bytes(Frame(Kind.REQUEST, 1, name, body)))
+    await until(lambda: budget.used == 100_004 + len(body))
+    name, body, _ = encode(ListIpcps())
+    number = 0
+    while not third.closed:  # until its replies and their descriptors fill the socket, and then the budget
+        number += 1
+        deaf.send(frame_bytes(Frame(Kind.REQUEST, number, name, body)))
+        await asyncio.sleep(0)
+        assert number < 10_000
+    assert not first.closed
+    assert not second.closed
+    await until(lambda: budget.used < 210_000)
+    last.send(struct.pack("!I", 1_000_000) + bytes(150_000))
+    await until(lambda: fourth.closed)
+    half.close()
+    busy.close()
+    await until(lambda: first.closed and second.closed)
+    await until(lambda: budget.used == 0)
+    os.close(r)
+    os.close(w)
