@@ -1,8 +1,11 @@
 """What the IRMd would make of the security files of a host, found out by the same code."""
 
+import json
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +30,6 @@ def security_directory(chosen: str | None) -> str:
     """The chosen one, else the running IRMd's, else the one that an IRMd of this user would have."""
     if chosen:
         return str(Path(chosen).absolute())
-    import json
-
     found = _ask(lambda session: json.loads(session.call(RibRead("irm/security")).json)["directory"])
     return found or default_directory()
 
@@ -94,8 +95,9 @@ class Inspector:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         plugins = PluginHost.from_environment()
-        plugins.load()
-        self.suites = oap_suites(plugins)
+        with redirect_stdout(sys.stderr):  # what a plugin prints while it is imported must not end up in the JSON
+            plugins.load()
+            self.suites = oap_suites(plugins)
         self._remarks: list[str] = []
         self._files = SecurityFiles(directory, self.suites, self._remarks.append)
 

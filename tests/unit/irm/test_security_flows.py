@@ -641,6 +641,38 @@ async def test_a_peer_has_so_many_jobs_and_the_others_theirs(served: Network) ->
     await served.encrypted()
 
 
+async def test_one_peer_never_has_all_workers(served: Network) -> None:
+    root = served.host.root
+    other = await root.announce("other")
+    await other.call(CreateName(NameInfo("other")))
+    await other.call(BindProcess(other.pid, "other"))
+    (ipcp,) = served.host.registry.ipcps
+    await root.call(RegName("other", ipcp))
+    served.write("client/other/enc.conf", "kex=X25519")
+    stop(served)
+    accepts = [served.server.accept(timeout=WAIT) for _ in range(4)]
+    requests = [served.arrive(served.request(Security(Encryption(kex="X25519")))) for _ in accepts]
+    await at_work(served)
+    accepted = other.accept(timeout=WAIT)
+    ours = await served.client.alloc("other", timeout=WAIT)
+    assert ours.key == (await accepted).key != b""
+    assert not any(request.done() for request in requests)
+    go_on(served)
+    for arrival in await asyncio.gather(*requests):
+        close_grants(arrival)
+    for allocation_ in await asyncio.gather(*accepts):
+        await served.server.dealloc(allocation_.flow_id)
+
+
+async def test_a_bad_store_is_told_at_the_start(make: Maker, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "security" / "cacert").mkdir(parents=True)
+    (tmp_path / "security" / "cacert" / "notes").write_text("rubbish")
+    network = await make()
+    (line,) = network.lines()
+    assert line.startswith("No flow whose peer shows a certificate will be allocated: ")
+    assert "cacert/notes" in line
+
+
 async def test_a_flood_at_one_name_leaves_the_others_alone(make: Maker) -> None:
     """A hundred requests a second that each cost an RSA signature; -s shows how long allocations take meanwhile."""
     network = await make(layer=True, processes=True)
