@@ -117,13 +117,13 @@ class EpochCrypt(Stage):
         self._before: _Epoch | None = None
         self._far = _NEAR + 1  # epochs ahead that the next strange packet is tried with
         self._sent = self._received = 0
-        self._end = self._interval  # of this epoch, on the count of both
+        self._until = self._interval  # this epoch lasts, on the count of both
 
     def seal(self, packet: bytes) -> bytes:
         """IV, ciphertext, tag."""
-        if self._sent + self._received >= self._end:
+        if self._sent + self._received >= self._until:
             with self._lock:
-                if self._sent + self._received >= self._end:  # the other direction may just have followed
+                if self._sent + self._received >= self._until:  # the other direction may just have followed
                     self._enter(self._epoch.following())
         self._sent += 1
         epoch = self._epoch
@@ -175,7 +175,7 @@ class EpochCrypt(Stage):
         while before.following().number < later.number:
             before = before.following()
         self._before, self._epoch = before, later
-        self._end = self._sent + self._received + self._interval
+        self._until = self._sent + self._received + self._interval
         self._far = _NEAR + 1
 
 

@@ -135,7 +135,7 @@ class Pipeline(End):
         return [bytes(rest)] if rest else self._received(most)
 
     def _received(self, most: int) -> list[bytes]:
-        """At least one packet. Those that a stage opened to nothing are nobody's."""
+        """At least one packet, if any is wanted. Those that a stage opened to nothing are nobody's."""
         options = self._options
         deadline = None if options.read_timeout is None else monotonic() + options.read_timeout
         rounds = 0
@@ -143,7 +143,7 @@ class Pipeline(End):
             packets = self._end.read_many(most)
             opened = [(self._open(packet) if packet else packet, packet) for packet in packets]
             found = [plain for plain, packet in opened if plain is not None and (plain or not packet)]
-            if found:
+            if found or not packets:
                 return found
             rounds += 1
             if not options.read_blocking and rounds >= _ROUNDS:

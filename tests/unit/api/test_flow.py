@@ -80,6 +80,15 @@ def test_packets_keep_their_borders(make_pair: MakePair, kind: Kind) -> None:
 
 
 @KINDS
+def test_who_wants_no_packets_does_not_wait(make_pair: MakePair, kind: Kind) -> None:
+    a, b = make_pair(kind).flows
+    a.write(b"x")
+    with contextlib.suppress(InvalidArgument):
+        assert b.read_many(0) == []
+    assert b.read() == b"x"
+
+
+@KINDS
 def test_partial_reads_give_the_rest_and_tell_the_end(make_pair: MakePair, kind: Kind) -> None:
     a, b = make_pair(kind).flows
     a.write_many([b"0123456789", b"next"])
