@@ -66,16 +66,16 @@ class WithWorkers(LoopLauncher):
 
     def __init__(self, plugins: PluginHost) -> None:
         super().__init__(plugins)
-        self._zygote = ZygoteLauncher(plugins, environ={**os.environ, "OURO_PLUGINS": ""})
+        self.zygote = ZygoteLauncher(plugins, environ={**os.environ, "OURO_PLUGINS": ""})
         self.started: list[IpcpHandle] = []
 
     async def worker(self, on_end: Callable[[str], None]) -> IpcpHandle:
-        self.started.append(await self._zygote.worker(on_end))
+        self.started.append(await self.zygote.worker(on_end))
         return self.started[-1]
 
     async def close(self) -> None:
         await super().close()
-        await self._zygote.close()
+        await self.zygote.close()
 
 
 class Network:
@@ -639,6 +639,18 @@ async def test_a_peer_has_so_many_jobs_and_the_others_theirs(served: Network) ->
         if isinstance(allocation_, Allocation):
             await served.server.dealloc(allocation_.flow_id)
     await served.encrypted()
+
+
+async def test_workers_are_programs_where_there_is_no_zygote(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "DEADLINE", WAIT)
+    network = await make(layer=True, processes=True)
+    launcher = network.launcher.zygote
+    launcher._zygote.end()
+    launcher._zygote = None
+    network.write("client/srv/enc.conf", "")
+    await network.encrypted()
+    command = await asyncio.to_thread(Path(f"/proc/{network.launcher.started[0].pid}/cmdline").read_bytes)
+    assert b"ouro_core.ipcp.worker" in command
 
 
 async def test_one_peer_never_has_all_workers(served: Network) -> None:
