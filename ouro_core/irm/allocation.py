@@ -51,7 +51,7 @@ from ..model.request import Request
 from ..oap import OapResult, Security
 from ..plugins import PluginHost
 from .exchange import Exchanges
-from .programs import Starter
+from .programs import Child, Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry, Segment, Waiter
 from .settings import (
     DEALLOC_TIMEOUT,
@@ -104,21 +104,27 @@ class Allocator:
 
     async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
         security = self._exchanges.security(request.dst)
+        nobody: FlowTimeout | None = None
         if self._settings.direct:
-            found = await self._alloc_direct(process, request, security)
-            if found is not None:
-                return found
-        ipcp = await self._find_layer(request.dst)
+            try:
+                found = await self._alloc_direct(process, request, security)
+                if found is not None:
+                    return found
+            except FlowTimeout as e:
+                nobody = e
+        try:
+            ipcp = await self._find_layer(request.dst)
+        except (UnknownName, IpcpError):
+            if nobody is not None:
+                raise nobody from None  # a process or program of this host was there for it, and did not accept
+            raise
         return await self._alloc_layer(process, request, security, ipcp)
 
     async def _alloc_direct(self, process: Process, request: FlowAlloc, security: Security) -> Allocation | None:
         name = self._registry.names.get(request.dst)
         if name is None or not (name.processes or any(p.auto for p in name.programs)):
             return None
-        try:
-            waiter = await self._acceptor(name, lambda w: _share(w.process.ref, process.ref))
-        except FlowTimeout:
-            return None
+        waiter = await self._acceptor(name, lambda w: _share(w.process.ref, process.ref))
         if waiter is None:
             return None
         peer = ("user", process.uid)
@@ -160,6 +166,8 @@ class Allocator:
     async def _knows(self, ipcp: IpcpRecord, dst: str) -> bool:
         if ipcp.handle is None or ipcp.layer is None:
             return False
+        if not ipcp.carries:  # a layer of this host alone: what is registered there was registered by us
+            return dst in ipcp.registered
         try:
             async with asyncio.timeout(QUERY_TIMEOUT):
                 return (await ipcp.handle.call(IpcpQuery(hash_name(dst, ipcp.layer.hash)))).found
@@ -302,8 +310,9 @@ class Allocator:
     async def _acceptor(self, name: Name, usable: Callable[[Waiter], bool] | None = None) -> Waiter | None:
         """A waiter of a name, reserved. None: the first one is not `usable`. FlowTimeout: nobody accepted in time."""
         loop = asyncio.get_running_loop()
-        started = not any(p.auto for p in name.programs)
-        deadline = loop.time() + (self._settings.accept_window if name.processes or started else 0.0)
+        may_start = any(p.auto for p in name.programs)
+        child: Child | None = None
+        deadline = loop.time() + (self._settings.accept_window if name.processes or not may_start else 0.0)
         while True:
             while (first := name.first) is not None and first.result.done():
                 self._registry.withdraw(first)
@@ -311,12 +320,15 @@ class Allocator:
                 if usable is not None and not usable(first):
                     return None
                 return self._registry.take(name)
+            if child is not None and child.failure:
+                raise FlowTimeout(child.failure)
             if loop.time() >= deadline:
-                if started:
-                    raise FlowTimeout(f'no process accepts flows for "{name.name}"')
-                started = True
-                self._starter.start(name)
+                if not may_start:
+                    raise FlowTimeout(f'no process accepted a flow for "{name.name}" in time')
+                may_start = False
+                child = self._starter.start(name)
                 deadline = loop.time() + self._settings.start_window
+                continue
             await self._waiter_comes(name, deadline)
 
     async def _waiter_comes(self, name: Name, deadline: float) -> None:
@@ -409,7 +421,7 @@ class Allocator:
     def abandon(self, process: Process) -> None:
         """All flows of a process that is gone."""
         for flow in list(process.flows.values()):
-            self._end(flow, 0.0)
+            self._end(flow, 0.0, State.DEAD | State.DOWN)
 
     def provider_gone(self, ipcp: IpcpRecord) -> None:
         """All flows over an IPCP that is gone."""
@@ -417,14 +429,14 @@ class Allocator:
             if flow.segment is not None:
                 flow.segment.flow.down(State.DOWN)
 
-    def _end(self, flow: Flow, linger: float) -> None:
-        """Whatever became of it: the flow is its owner's no more. Idempotent."""
+    def _end(self, flow: Flow, linger: float, how: State = State.CLOSED) -> None:
+        """Whatever became of it: the flow is its owner's no more. `how` its other end sees that. Idempotent."""
         if flow.state in (FlowState.DEALLOC_PENDING, FlowState.DEALLOCATED):
             return
         was_allocated = flow.state is FlowState.ALLOCATED
         self._registry.disown(flow)
         if flow.segment is not None:
-            flow.segment.flow.down(State.CLOSED)
+            flow.segment.flow.down(how)
         if was_allocated:
             self._plugins.observe("ouro_flow_deallocated", flow=flow.info)
         ipcp = flow.provider
@@ -468,6 +480,8 @@ class Allocator:
         try:
             async with asyncio.timeout(limit):
                 return await work
+        except FlowTimeout:
+            raise  # somebody else's time was over, and it says whose
         except TimeoutError:
             raise FlowTimeout(f"{what} within {limit:g} s") from None
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ..contracts.packets import ClientRef, PacketBroker
 from ..ipcp.launcher import IpcpHandle, IpcpStart, Launcher
-from ..model.errors import IpcpError, OuroError
+from ..model.errors import Exists, InvalidArgument, IpcpError, OuroError
 from ..model.ipcp_requests import (
     IpcpBootstrap,
     IpcpConnect,
@@ -50,11 +50,18 @@ class IpcpManager:
         self._system = system
         self._caller_for = caller_for
         self._gone = gone
+        self._coming: set[str] = set()
         self.created = 0
 
     async def create(self, type_name: str, name: str, ref: ClientRef) -> IpcpRecord:
-        """A new IPCP in state BOOT. IpcpTypeError lists the known types."""
+        """A new IPCP in state BOOT. IpcpTypeError lists the known types. Exists: the name is taken, unlike in the
+        prototype, where nobody could tell one from the other.
+        """
         check_name(name, "IPCP name")
+        if "/" in name:
+            raise InvalidArgument(f'an IPCP cannot be called "{name}": a slash parts the words of RIB paths')
+        if any(other.name == name for other in self._registry.ipcps.values()) or name in self._coming:
+            raise Exists(f'there is an IPCP called "{name}" already; see: ouro ipcp list')
         cls = self._plugins.ipcp_types.get(type_name) or self._plugins.get("ipcp_types", type_name)
         record = IpcpRecord(Process(ref, 0, 0, name), type_name, name, broadcast=cls.broadcast, carries=cls.carries)
         start = IpcpStart(ref.id, type_name, name, self._system, self._broker.admit(ref))
@@ -65,6 +72,7 @@ class IpcpManager:
             if record.handle is not None:
                 self._ended(record, reason)
 
+        self._coming.add(name)
         try:
             handle = await self._launcher.launch(start, self._caller_for(record), on_end)
             if ended:
@@ -72,6 +80,8 @@ class IpcpManager:
         except BaseException:
             self._broker.leave(ref, died=True)
             raise
+        finally:
+            self._coming.discard(name)
         record.handle = handle
         record.process.pid = handle.pid
         self._registry.add_ipcp(record)
@@ -115,10 +125,12 @@ class IpcpManager:
     async def reg(self, record: IpcpRecord, name: str) -> None:
         """Make a name reachable in the IPCP's layer."""
         await self._ask(record, "reg", IpcpReg(self._hash(record, name)), REG_TIMEOUT)
+        record.registered.add(name)
 
     async def unreg(self, record: IpcpRecord, name: str) -> None:
         """The reverse."""
         await self._ask(record, "unreg", IpcpUnreg(self._hash(record, name)), REG_TIMEOUT)
+        record.registered.discard(name)
 
     async def set_debug(self, request: SetDebug) -> None:
         """Pass it on to all of them, and to those to come. One that does not answer is no reason to fail."""

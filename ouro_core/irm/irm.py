@@ -269,7 +269,7 @@ class Irm:
             "processes", lambda: {str(p.pid): _process_view(p) for p in registry.processes.values() if p.ipcp is None}
         )
         self.rib.publish("flows", lambda: {str(f.id): f.info for f in registry})
-        self.rib.publish("ipcps", lambda: {_rib_name(registry, i): i.info for i in registry.sorted_ipcps()})
+        self.rib.publish("ipcps", lambda: {i.name: i.info for i in registry.sorted_ipcps()})
         self.rib.publish("packets", lambda: dict(self.broker.counters()))
 
     async def rib_read(self, path: str) -> Any:
@@ -285,7 +285,7 @@ class Irm:
 
     def _ipcp_of(self, name: str) -> IpcpRecord:
         for record in self.registry.sorted_ipcps():
-            if _rib_name(self.registry, record) == name:
+            if record.name == name:
                 return record
         raise NotFound(f'the RIB has no IPCP "{name}"; see: ouro ipcp list')
 
@@ -344,12 +344,6 @@ def _service_group() -> int:
         return grp.getgrnam("ouroboros").gr_gid
     except KeyError:
         return -1
-
-
-def _rib_name(registry: Registry, record: IpcpRecord) -> str:
-    """The name, with its id when several IPCPs are called alike."""
-    alike = sum(1 for other in registry.ipcps.values() if other.name == record.name)
-    return record.name if alike == 1 else f"{record.name}.{record.id}"
 
 
 def _name_view(name: Name) -> dict[str, Any]:

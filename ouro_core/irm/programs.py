@@ -8,12 +8,14 @@ import stat
 import subprocess
 from collections.abc import Mapping
 
+from attrs import define
+
 from ..model.errors import InvalidArgument, NotPermitted
 from ..model.log import logger
 from ..rpc.fds import close_fds
 from .registry import Name, Program
 
-__all__ = ["Starter", "check_program"]
+__all__ = ["Child", "Starter", "check_program"]
 
 log = logger("irmd")
 
@@ -40,6 +42,18 @@ def check_program(path: str, uid: int, start: bool) -> str:
     return path
 
 
+@define(eq=False)
+class Child:
+    """A program that was started for a name. `failure`: why nobody needs to wait for it any more."""
+
+    name: Name
+    program: Program
+    since: float
+    process: "subprocess.Popen[bytes] | None" = None
+    pidfd: int = -1
+    failure: str = ""
+
+
 class Starter:
     """Starts programs, as the user who bound them, and sees them end. One that is still coming up is not started
     again.
@@ -48,32 +62,32 @@ class Starter:
     def __init__(self, environment: Mapping[str, str], start_window: float) -> None:
         self._environment = dict(environment)
         self._start_window = start_window
-        self._children: dict[tuple[str, str], tuple[subprocess.Popen[bytes], int, float]] = {}
+        self._latest: dict[tuple[str, str], Child] = {}
+        self._running: set[Child] = set()
         self.started = 0
 
-    def start(self, name: Name) -> None:
-        """Start the first automatic program of a name. A failure is a line in the log: the request times out."""
-        program = next((p for p in name.programs if p.auto), None)
-        if program is None:
-            log.debug("No program bound for %s.", name.name)
-            return
-        key = (name.name, program.path)
-        loop = asyncio.get_running_loop()
-        running = self._children.get(key)
-        if running is not None and loop.time() < running[2] + self._start_window:
-            return
+    def start(self, name: Name) -> Child:
+        """Start the first automatic program of a name, unless it is coming up. A failure is in the child, and in the
+        log.
+        """
+        program = next(p for p in name.programs if p.auto)
+        key, now = (name.name, program.path), asyncio.get_running_loop().time()
+        latest = self._latest.get(key)
+        if latest is not None and latest in self._running and now < latest.since + self._start_window:
+            return latest
+        child = self._latest[key] = Child(name, program, now)
         try:
-            child = self._spawn(program)
-            pidfd = os.pidfd_open(child.pid)
+            child.process = self._spawn(program)
+            child.pidfd = os.pidfd_open(child.process.pid)
         except (OSError, subprocess.SubprocessError, KeyError) as e:
-            log.error("Could not start %s for %s: %s", program.path, name.name, e)
-            return
+            child.failure = f'program {program.path} could not be started for "{name.name}": {e}'
+            log.error("%s", child.failure)
+            return child
         self.started += 1
-        log.info("Started %s as process %d for %s.", program.path, child.pid, name.name)
-        if running is not None:
-            key = (f"{name.name}#{running[0].pid}", program.path)
-        self._children[key] = (child, pidfd, loop.time())
-        loop.add_reader(pidfd, self._ended, key)
+        self._running.add(child)
+        log.info("Started %s as process %d for %s.", program.path, child.process.pid, name.name)
+        asyncio.get_running_loop().add_reader(child.pidfd, self._ended, child)
+        return child
 
     def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
         environment = dict(self._environment)
@@ -90,23 +104,31 @@ class Starter:
         )  # fmt: skip
         return child
 
-    def _ended(self, key: tuple[str, str]) -> None:
-        child, pidfd, _ = self._children.pop(key)
-        asyncio.get_running_loop().remove_reader(pidfd)
-        close_fds([pidfd])
-        status = child.wait()
-        log.info("Program %s (process %d) ended with status %d.", key[1], child.pid, status)
+    def _ended(self, child: Child) -> None:
+        self._forget(child)
+        assert child.process is not None
+        status = child.process.wait()
+        child.failure = (
+            f'program {child.program.path}, started for "{child.name.name}", ended with status {status} '
+            "before it accepted; see the IRMd's log"
+        )
+        log.info("Program %s (process %d) ended with status %d.", child.program.path, child.process.pid, status)
+        child.name.wake()
+
+    def _forget(self, child: Child) -> None:
+        self._running.discard(child)
+        asyncio.get_running_loop().remove_reader(child.pidfd)
+        close_fds([child.pidfd])
 
     def close(self) -> None:
         """End what was started: it serves names of this IRM only."""
-        loop = asyncio.get_running_loop()
-        for child, pidfd, _ in self._children.values():
-            loop.remove_reader(pidfd)
-            child.send_signal(signal.SIGTERM)
+        for child in list(self._running):
+            self._forget(child)
+            assert child.process is not None
+            child.process.send_signal(signal.SIGTERM)
             try:
-                child.wait(1.0)
+                child.process.wait(1.0)
             except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            close_fds([pidfd])
-        self._children.clear()
+                child.process.kill()
+                child.process.wait()
+        self._latest.clear()

@@ -79,6 +79,13 @@ class Name:
         """The name itself."""
         return self.info.name
 
+    def wake(self) -> None:
+        """Requests that wait look again."""
+        for future in self.waiting:
+            if not future.done():
+                future.set_result(None)
+        self.waiting.clear()
+
     @property
     def first(self) -> Waiter | None:
         """The waiter that gets the next flow."""
@@ -133,6 +140,7 @@ class IpcpRecord:
     handle: IpcpHandle | None = field(default=None, repr=False)
     broadcast: bool = False
     carries: bool = True
+    registered: set[str] = field(factory=set)
     flows: "set[Flow]" = field(factory=set, repr=False)  # of other processes, that it provides
 
     @property
@@ -239,7 +247,7 @@ class Registry:
         for algorithm, table in self._by_hash.items():
             table.pop(hash_name(name, algorithm), None)
         del self.names[name]
-        _wake(gone)
+        gone.wake()
 
     def sorted_names(self) -> list[Name]:
         """In order of their bytes."""
@@ -464,11 +472,4 @@ def _enqueue(name: Name, waiter: Waiter) -> None:
     name.queue[waiter] = None
     if name.info.balance is not LoadBalance.ROUND_ROBIN:
         name.queue.move_to_end(waiter, last=False)
-    _wake(name)
-
-
-def _wake(name: Name) -> None:
-    for future in name.waiting:
-        if not future.done():
-            future.set_result(None)
-    name.waiting.clear()
+    name.wake()

@@ -370,3 +370,72 @@ def test_sigterm_while_it_starts_ends_it_in_order(tmp_path: Path, delay: float) 
     time.sleep(delay)
     assert host.stop() == 0
     assert not host.descendants()
+
+
+def test_a_program_that_fails_to_serve_is_not_waited_for(host: Host, tmp_path: Path) -> None:
+    program = tmp_path / "broken.sh"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    unstartable = tmp_path / "unstartable"
+    unstartable.write_text("#!/no/such/interpreter\n")
+    unstartable.chmod(0o755)
+    host.ouro("bind", "program", str(program), "name", "bad", "auto")
+    host.ouro("bind", "program", str(unstartable), "name", "worse", "auto")
+    code = (
+        "import sys, time\nfrom ouro_core import OuroError, flow_alloc\nt = time.monotonic()\n"
+        "try:\n    flow_alloc(sys.argv[1])\nexcept OuroError as e:\n    print(e.code, time.monotonic() - t < 4, e)\n"
+    )
+    for name, says in (("bad", "ended with status 3 before it accepted"), ("worse", "could not be started")):
+        output, _ = host.python(code, name).communicate(timeout=30)
+        assert output.startswith("-110 True")
+        assert says in output
+
+
+def test_two_ipcps_have_two_names(host: Host) -> None:
+    host.call(CreateIpcp("local", "lo"))
+    with pytest.raises(OuroError, match='an IPCP called "lo" already'):
+        host.call(CreateIpcp("local", "lo"))
+    with pytest.raises(OuroError, match="slash"):
+        host.call(CreateIpcp("local", "a/b"))
+    assert len(host.call(ListIpcps()).ipcps) == 1
+
+
+READER = """
+import sys, time
+from ouro_core import State, announce, flow_accept
+announce("srv")
+with flow_accept() as flow:
+    print("accepted", flush=True)
+    time.sleep(1)
+    number = 0
+    try:
+        for packet in flow:
+            number += 1
+        print("ended in order after", number, flush=True)
+    except Exception as e:
+        print("failed after", number, "dead" if flow.state & State.DEAD else "not dead", flush=True)
+"""
+WRITER = """
+import os, signal, sys
+from ouro_core import flow_alloc
+flow = flow_alloc("srv")
+for _ in range(200):
+    flow.write(b"x")
+if sys.argv[1] == "close":
+    flow.close()
+elif sys.argv[1] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("how", "says"), [("close", "ended in order after 200"), ("exit", "ended in order after 200"),
+                                           ("kill", "failed after 200 dead")])  # fmt: skip
+@pytest.mark.parametrize("way", ["host", "layered"])
+def test_a_reader_that_is_behind_can_tell_a_close_from_a_death(
+    request: pytest.FixtureRequest, way: str, how: str, says: str
+) -> None:
+    each: Host = request.getfixturevalue(way)
+    reader = each.python(READER)
+    eventually(lambda: each.rib("names").get("srv", {}).get("accepting"))
+    each.python(WRITER, how).wait(30)
+    assert says in reader.communicate(timeout=30)[0]
