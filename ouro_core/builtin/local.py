@@ -30,6 +30,7 @@ class _Relay:
         self._ctx = ctx
         self._mover = mover
         self._flows = flows
+        self._ended: set[int] = set()  # those that may be other flows by now
         self._drained = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._fd = mover.fileno()
@@ -50,7 +51,10 @@ class _Relay:
             self._ctx.log.warning("Flows %d and %d: what was written last may be lost.", *self._flows)
         finally:
             self.stop()
-            self._ctx.flow_closed(self._flows[flow_id == self._flows[0]])
+            self._ended.add(flow_id)
+            other = self._flows[flow_id == self._flows[0]]
+            if other not in self._ended:
+                self._ctx.flow_closed(other)
 
     def stop(self) -> None:
         if self._fd >= 0:

@@ -9,6 +9,7 @@ from ouro_core.builtin.local import LocalIpcp
 from ouro_core.contracts.packets import State
 from ouro_core.model.errors import FlowDown, UnknownName
 from ouro_core.model.ipcp_requests import FlowReply, IpcpFlowAlloc
+from ouro_core.model.irm_requests import FlowClosed
 from ouro_core.model.qos import RAW
 
 WAIT = 10
@@ -61,6 +62,21 @@ async def test_both_deallocate_at_once(make: Any, irm: Any) -> None:
     server.close()
     await asyncio.wait_for(asyncio.gather(setup.dealloc(1), setup.dealloc(number)), WAIT)
     assert not list(setup.host._flows)
+
+
+async def test_an_id_that_was_given_to_another_flow_is_not_closed(make: Any, irm: Any) -> None:
+    """One side goes, its id is used again, then the other side goes."""
+    setup, client, number, server = await relayed(make, irm)
+    server.close()
+    await setup.dealloc(number)
+    irm.flows.pop(number).destroy()
+    irm.requesters[number] = 2
+    await setup.call(IpcpFlowAlloc(number, setup.name, RAW, b"request"))
+    again = irm.attach(2, number, 0)
+    client.close()
+    await setup.dealloc(1)
+    assert FlowClosed(number) not in irm.seen
+    again.write(b"up")
 
 
 async def test_an_application_that_stays_does_not_hold_up_deallocation(make: Any, irm: Any) -> None:
