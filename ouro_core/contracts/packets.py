@@ -112,9 +112,10 @@ USER_GEOMETRY: Final = Geometry(tuple(SizeClass(c.payload, c.blocks // 4) for c 
 
 
 class State(IntFlag):
-    """Seen from one end. DOWN: neither direction works (link down, IPCP gone, FLOWSFLAGS DOWN). PEER: the other end
-    timed out. READ_ONLY: the other end does not read, writes raise NotAllocated. CLOSED: the other end was
-    deallocated. DEAD: its process ended without. What is queued is always delivered before a read raises.
+    """Seen from one end; str() says it in words that go on from "the flow is". DOWN: neither direction works (link
+    down, IPCP gone, FLOWSFLAGS DOWN). PEER: the other end timed out. READ_ONLY: the other end does not read, writes
+    raise NotAllocated. CLOSED: the other end was deallocated. DEAD: its process ended without. What is queued is always
+    delivered before a read raises.
     """
 
     UP = 0
@@ -123,6 +124,22 @@ class State(IntFlag):
     PEER = 4
     CLOSED = 8
     DEAD = 16
+
+    def __str__(self) -> str:
+        head = "down" if self & (State.DOWN | State.CLOSED | State.DEAD) else "up"
+        reasons = ", ".join(reason for flag, reason in _REASONS.items() if flag & self)
+        return f"{head}: {reasons}" if reasons else head
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+
+_REASONS: Final = {
+    State.READ_ONLY: "the other end does not read",
+    State.PEER: "nothing is heard of the other end",
+    State.CLOSED: "the other end was deallocated",
+    State.DEAD: "the other end's process ended",
+}
 
 
 class Event(IntFlag):
@@ -199,7 +216,7 @@ class End(ABC):
 
     @abstractmethod
     def read_many(self, most: int = 32) -> list[bytes]:
-        """At least one, waits only for the first."""
+        """At least one, waits only for the first; `most` 0: nothing, at once. InvalidArgument: less than that."""
 
     @abstractmethod
     def write(self, data: Buffer) -> None:
@@ -479,8 +496,10 @@ class BrokerFlow(ABC):
     """Broker side. Ends are 0 and 1."""
 
     @abstractmethod
-    def grant(self, end: int) -> Grant:
-        """For the client named at creation, nobody else."""
+    def grant(self, end: int, flow_id: int | None = None) -> Grant:
+        """For the client named at creation, nobody else. `flow_id`: the number that this end shows, in its errors too;
+        None: that of the flow.
+        """
 
     @abstractmethod
     def down(self, state: State = State.DOWN) -> None:

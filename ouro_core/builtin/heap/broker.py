@@ -70,7 +70,7 @@ class HeapClient(PacketClient):
                     f"{bytes(data).hex()} is no grant of a flow to client {self.ref.id}, or the flow is gone"
                 )
             if side.attached:
-                raise PacketsError(f"this end of flow {side.flow.id} is attached already; use that one")
+                raise PacketsError(f"this end of flow {side.shown} is attached already; use that one")
             side.attached = True
             side.options = options
             return HeapEnd(side)
@@ -129,10 +129,11 @@ class HeapBrokerFlow(BrokerFlow):
         self._broker = broker
         self._flow = flow
 
-    def grant(self, end: int) -> Grant:
+    def grant(self, end: int, flow_id: int | None = None) -> Grant:
         side = self._flow.sides[end]
         if self._flow.destroyed or side.seat.left:
             raise PacketsError(f"flow {self._flow.id} was destroyed, or its client left; create another one")
+        side.shown = self._flow.id if flow_id is None else flow_id
         return Grant(side.token)
 
     def down(self, state: State = State.DOWN) -> None:

@@ -43,7 +43,7 @@ class HeapEnd(FlowEnd):
         self._key = None if origin is None else object()
         self._origin = origin or self
         self.owner = owner
-        self.flow_id = side.flow.id
+        self.flow_id = side.shown
 
     # ---- checks
 
@@ -64,7 +64,7 @@ class HeapEnd(FlowEnd):
         self._usable()
         state = self._side.state
         if state & _NO_WAY:
-            raise FlowDown(f"flow {self.flow_id} is down ({state!r}); nothing can be sent")
+            raise FlowDown(f"flow {self.flow_id} is {state}; nothing can be sent")
         if state & State.READ_ONLY:
             raise NotAllocated(f"the other end of flow {self.flow_id} does not read; it takes no packets")
 
@@ -85,7 +85,7 @@ class HeapEnd(FlowEnd):
             if side.has_packet():
                 return
             if side.state & _NO_WAY:
-                raise FlowDown(f"flow {self.flow_id} is down ({side.state!r}) and nothing is queued")
+                raise FlowDown(f"flow {self.flow_id} is {side.state}, and nothing is queued")
             if side.state & State.PEER:
                 raise FlowPeer(f"the peer of flow {self.flow_id} timed out and nothing is queued")
             if not side.options.read_blocking:
@@ -119,8 +119,11 @@ class HeapEnd(FlowEnd):
             return self._take()
 
     def read_many(self, most: int = 32) -> list[bytes]:
-        if most < 1:
-            raise InvalidArgument(f"cannot read {most} packets; ask for at least 1")
+        if most <= 0:
+            if most < 0:
+                raise InvalidArgument(f"cannot read {most} packets; ask for 1 or more")
+            self._usable()
+            return []
         with self._guard:
             self._await_whole_packet()
             packets = [self._take()]

@@ -45,6 +45,7 @@ class Side:
 
     def __init__(self, flow: Flow, seat: Seat) -> None:
         self.flow = flow
+        self.shown = flow.id  # the number that its client knows
         self.seat = seat
         self.other: Side = self  # set by Flow
         self.queue: deque[Block | None] = deque()

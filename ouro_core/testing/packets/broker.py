@@ -36,6 +36,16 @@ class BrokerContract(Kit):
         assert a.owner is None
         assert bench.joined()[0].flow_id == 2
 
+    def test_an_end_shows_the_number_it_is_given(self, bench: Bench) -> None:
+        one, two = bench.client(), bench.client()
+        flow = bench.create(one, two)
+        a = one.attach(*bench.sent(flow.grant(0, 7)), BLOCKING)
+        b = two.attach(*bench.sent(flow.grant(1, 8)), BLOCKING)
+        assert (a.flow_id, b.flow_id) == (7, 8)
+        bench.broker.leave(two.ref, died=True)
+        with pytest.raises(FlowDown, match="flow 7 is down: the other end's process ended"):
+            a.read()
+
     def test_an_end_is_attached_once(self, bench: Bench) -> None:
         one, two = bench.client(), bench.client()
         flow = bench.create(one, two)

@@ -13,6 +13,7 @@ from ouro_core.model.errors import (
     FlowDown,
     FlowPeer,
     FlowTimeout,
+    InvalidArgument,
     NotAllocated,
     OuroError,
     PacketsError,
@@ -68,6 +69,12 @@ class EndContract(Kit):
             a.alloc(16385)
         a.write(b"next")
         assert drain(b) == [b"next"]
+
+    def test_how_many_packets_make_sense(self, ends: Ends) -> None:
+        _, b = ends
+        assert b.read_many(0) == []
+        with pytest.raises(InvalidArgument, match="-1"):
+            b.read_many(-1)
 
     def test_order_is_kept_and_read_many_takes_what_there_is(self, ends: Ends) -> None:
         a, b = ends

@@ -57,18 +57,20 @@ cdef class FlowSegment:
 
 
 def attach_end(client, int fd, owner, uint32_t flow_id, uint32_t side, Pool pool not None, uint32_t tag,
-               Events own not None, uint32_t own_bit, Events peer not None, uint32_t peer_bit, options):
-    """The FlowEnd of this flow segment. PacketsError: not such a segment, attached already, or destroyed."""
+               Events own not None, uint32_t own_bit, Events peer not None, uint32_t peer_bit, options,
+               uint32_t shown):
+    """The FlowEnd of this flow segment, which calls itself `shown`. PacketsError: not such a segment, attached already,
+    or destroyed."""
     cdef Segment segment = open_flow_memory(fd, flow_id, owner)
     cdef FlowShm *shm = <FlowShm *> segment.base
     if not ou_cas(&shm.side[side], NEVER, OPEN):
-        raise PacketsError(f"flow {flow_id}: this end is attached already, or was; a flow is attached once")
+        raise PacketsError(f"flow {shown}: this end is attached already, or was; a flow is attached once")
     ou_fence_after_rmw()
     # We wrote `side` and read `revoked`, the broker the other way round: one of both sees the other.
     if ou_load(&shm.revoked):
         ou_exchange(&shm.side[side], LEFT)
-        raise PacketsError(f"flow {flow_id} was destroyed before it was attached")
-    return make_end(client, segment, flow_id, side, pool, tag, own, own_bit, peer, peer_bit, options)
+        raise PacketsError(f"flow {shown} was destroyed before it was attached")
+    return make_end(client, segment, shown, side, pool, tag, own, own_bit, peer, peer_bit, options)
 
 
 def pair_ends(client, uint32_t number, Pool pool not None, Events events not None, options):

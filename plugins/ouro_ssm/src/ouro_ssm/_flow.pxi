@@ -63,7 +63,7 @@ cdef class FlowEnd:
             # Once more: it may have been written just before the other end went.
             if state and not peek(e, slot):
                 if state & GONE:
-                    raise FlowDown(f"flow {e.flow_id} is down: {STATES[state_of(e)]!r}, and all was read")
+                    raise FlowDown(f"flow {e.flow_id} is {STATES[state_of(e)]}, and all was read")
                 raise FlowPeer(f"nothing was heard of the peer of flow {e.flow_id} for too long, and all was read")
             if state:
                 return True
@@ -139,6 +139,8 @@ cdef class FlowEnd:
         cdef list out = []
         self._ready()
         if most <= 0:
+            if most < 0:
+                raise InvalidArgument(f"cannot read {most} packets; ask for 1 or more")
             return out
         if e.rest:
             out.append(self._rest())
@@ -221,7 +223,7 @@ cdef class FlowEnd:
             raise TooLong(f"flow {e.flow_id}: a packet of {length} bytes; the limit is {e.pool_object.longest}")
         if met == REFUSED:
             if tx_state(e) & GONE:
-                raise FlowDown(f"flow {e.flow_id} is down: {STATES[state_of(e)]!r}; deallocate it")
+                raise FlowDown(f"flow {e.flow_id} is {STATES[state_of(e)]}; deallocate it")
             raise NotAllocated(f"flow {e.flow_id}: the other end does not read")
         if e.event_set is not None:
             e.wanted, e.wanted_length = met, length

@@ -103,6 +103,7 @@ def attach_end(
     peer: Events,
     peer_bit: int,
     options: Options,
+    shown: int,
 ) -> FlowEnd: ...
 def pair_ends(
     client: packets.PacketClient, number: int, pool: Pool, events: Events, options: Options

@@ -156,7 +156,7 @@ class SsmFlow(packets.BrokerFlow):
     _destroyed: bool = False
     _reaped: bool = False
 
-    def grant(self, end: int) -> Grant:
+    def grant(self, end: int, flow_id: int | None = None) -> Grant:
         own, other = self._sides[end], self._sides[1 - end]
         if self._destroyed or own.gone:
             raise PacketsError(f"flow {self.flow_id} was destroyed, or its client left; allocate another one")
@@ -164,6 +164,7 @@ class SsmFlow(packets.BrokerFlow):
             kind=FLOW, side=end, client=own.client.ref.id, flow=self.flow_id, tag=self._tag,
             pool_uid=self._domain.domain.uid, owner=self._domain.access.uid, own_set=own.events.number,
             own_bit=own.bit, other_set=other.events.number, other_bit=other.bit,
+            shown=self.flow_id if flow_id is None else flow_id,
         )  # fmt: skip
         return Grant(data.encode(), (self._fd, self._domain.fd, *own.events.own, *other.events.other))
 
@@ -179,7 +180,9 @@ class SsmFlow(packets.BrokerFlow):
 
     def up(self) -> None:
         if self._destroyed or self._ended():
-            raise PacketsError(f"flow {self.flow_id} is {State(self._segment.state())!r}; it is never revived, allocate a new one")
+            raise PacketsError(
+                f"flow {self.flow_id} is {State(self._segment.state())!r}; it is never revived, allocate a new one"
+            )
         self._mark(State.UP, State.DOWN)
 
     def destroy(self) -> None:

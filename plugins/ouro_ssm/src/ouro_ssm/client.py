@@ -85,7 +85,7 @@ class SsmClient(packets.PacketClient):
                 other = self._map_other_set(granted, grant)
             end = _kernel.attach_end(
                 self, granted[grant.places[0]], grant.owner, grant.flow, grant.side, pool, grant.tag,
-                own, grant.own_bit, other, grant.other_bit, options,
+                own, grant.own_bit, other, grant.other_bit, options, grant.shown,
             )  # fmt: skip
             self._ends.add(end)
             return end
