@@ -471,7 +471,8 @@ cdef class FlowEnd:
             ou_fetch_or(&e.tx.state, DOWN)
         if on & READ_ONLY:
             ou_fetch_or(&e.rx.state, READ_ONLY)
-        e.local = (e.local & ~(off & PEER)) | (on & PEER)
+        ou_fetch_and(&e.local, ~(off & PEER))  # a native mover may put the flow down just now
+        ou_fetch_or(&e.local, on & PEER)
         if before != state_of(e) | (ou_load(&e.rx.state) & READ_ONLY) << 8:
             wake_everybody(e)
 
@@ -497,6 +498,8 @@ cdef class FlowEnd:
         cdef EndCore e = self.core
         if e.owner is None or e.generation != ou_generation:
             return
+        if e.port is not None:
+            raise PacketsError(f"flow {e.flow_id} is bound to a {e.owner}; unbind it there")
         e.owner = None
         if e.token < 0:
             return
@@ -510,6 +513,8 @@ cdef class FlowEnd:
         cdef EndCore e = self.core
         if e.token < 0 or e.generation != ou_generation:
             return
+        if e.port is not None:
+            e.port.mover.abandon(e.port)
         if e.event_set is not None:
             e.event_set.poke()
             e.event_set.forget(e)

@@ -1,7 +1,9 @@
 """The native kernel: pools, rings and event sets in shared memory, and the objects that use them.
 
 One extension module, in pieces: `_atomics` (words, futex, time), `_layout` (what lies where), `_segment` (mappings),
-`_pool`, `_ring` (a packet's way, without Python), `_events`, `_packet` and `_flow` (what Python holds), `_broker`.
+`_pool`, `_ring` (a packet's way, without Python), `_events`, `_packet` and `_flow` (what Python holds), `_broker`. Then
+movers, threads that never hold the GIL: `_calls` (what only they ask of the system), `_tables` (edited by Python while
+they are read), `_window`, `_mover` (waking, sleeping, telling), `_delivery`, `_thread` (what Python holds), `_pump`.
 
 
 THEORY OF OPERATION
@@ -59,6 +61,16 @@ Why each order holds:
    wish: their waker may have died between (d) and (e).
  * attach against destroy: one stores `side` and loads `revoked`, the other the opposite, both with a full barrier.
 
+Movers. An end that is bound to a mover is that thread's: it alone touches indices, slots and blocks of the end, from
+`claim` until it has said that it let the end go (`Port.gone`, under the mover's lock). It has magazines of its own
+(`PoolCopy`), because those of `Pool` are guarded by the GIL, and is the only reader of lane *bulk*. What both sides
+write (`local`, states) is changed by atomic operations. Tables are edited by Python in place, entry by entry, or
+exchanged as a whole; an old one is freed after a *quiescent point*. Python raises a generation; the thread copies it
+where it holds nothing that it found in a table (the top of its loop, its spin), and writes 0 before it sleeps. Both
+follow their store with a full fence before they read what the other wrote, so either Python sees the old value and
+waits, or the thread sees the new table. Nothing in the loop blocks between two such points but the mover's lock, which
+Python holds for a copy or a system call on an eventfd at most.
+
 Forks. Mappings are not inherited (MADV_DONTFORK), so a child must not touch them: every object remembers the
 generation of its process, counted by pthread_atfork, and refuses in another one.
 """
@@ -88,6 +100,8 @@ cdef class EventSet
 cdef class Packet
 cdef class EndCore
 cdef class FlowEnd
+cdef class MoverPort
+cdef class MoverThread
 
 include "_layout.pxi"
 include "_segment.pxi"
@@ -97,6 +111,13 @@ include "_events.pxi"
 include "_packet.pxi"
 include "_flow.pxi"
 include "_broker.pxi"
+include "_calls.pxi"
+include "_tables.pxi"
+include "_window.pxi"
+include "_mover.pxi"
+include "_delivery.pxi"
+include "_thread.pxi"
+include "_pump.pxi"
 
 packets.Packet.register(Packet)
 packets.FlowEnd.register(FlowEnd)

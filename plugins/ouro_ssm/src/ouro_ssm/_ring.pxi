@@ -96,6 +96,7 @@ cdef class EndCore:
     cdef EventSet event_set
     cdef object member               # the handle that was put into the event set
     cdef str owner
+    cdef MoverPort port              # of the native mover that has it
     cdef int64_t next_token
 
     def __dealloc__(self):
@@ -174,7 +175,7 @@ cdef void wake_everybody(EndCore e) noexcept nogil:
 
 cdef void shut_down(EndCore e) noexcept nogil:
     """The other end wrote an index that cannot be: nothing in its memory is believed any more."""
-    e.local |= DOWN
+    ou_fetch_or(&e.local, DOWN)
     ou_fetch_or(&e.rx.state, DOWN)
     ou_fetch_or(&e.tx.state, DOWN)
     wake_everybody(e)

@@ -5,7 +5,7 @@ import threading
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from ouro_core.contracts import packets
@@ -15,6 +15,9 @@ from ouro_core.model.errors import BadDescriptor, PacketsError
 
 from . import _kernel
 from ._grant import ADMIT, FLOW, GrantData
+
+if TYPE_CHECKING:
+    from .movers import NativeMover
 
 __all__ = ["SsmClient"]
 
@@ -64,6 +67,7 @@ class SsmClient(packets.PacketClient):
         self._ends: WeakSet[FlowEnd] = WeakSet()
         self._event_sets: WeakSet[packets.EventSet] = WeakSet()
         self._movers: WeakSet[Mover] = WeakSet()
+        self._native: NativeMover[Any] | None = None
         self._pairs = count(1)
         self._generation = _kernel.generation()
         self._closed = False
@@ -104,9 +108,14 @@ class SsmClient(packets.PacketClient):
 
     def pump(self, program: PumpProgram, fd: int) -> Pump:
         self._open()
-        from ouro_core.builtin.movers import PythonPump
+        from .movers import NativePump
 
-        return self._started(PythonPump(self, program, fd))
+        if self._has_native_mover():
+            from ouro_core.builtin.movers import PythonPump
+
+            return self._started(PythonPump(self, program, fd))
+        self._native = pump = NativePump(program, fd, self._pool)
+        return self._started(pump)
 
     def forwarder(self, program: ForwardProgram) -> Forwarder:
         self._open()
@@ -140,6 +149,12 @@ class SsmClient(packets.PacketClient):
         self._pools.clear()
         self._own_sets.clear()
         self._loop = _kernel.Loop()
+
+    def _has_native_mover(self) -> bool:
+        """Lane *bulk* of our event sets has one reader. A second mover of a client is one in Python, which reads lane
+        *loop*.
+        """
+        return self._native is not None and not self._native.stopped
 
     def _started(self, mover: _M) -> _M:
         self._movers.add(mover)

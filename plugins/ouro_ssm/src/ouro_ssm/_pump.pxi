@@ -1,0 +1,644 @@
+# The pump: one datagram socket <-> flows. See packets.md 3 and 4 for what it must do.
+#
+# From the wire: 32 datagrams a system call, each into a block of our own pool, with the header in the head room and
+# what is longer than the block behind it in private memory. The tests run on the header where it lies. Then the block
+# itself goes into the ring, or, if it is too large for its packet or the flow has another pool, a copy does.
+#
+# To the wire: packets are looked at and stay in their rings until the socket has taken them. The header comes from
+# private memory: a user could change one in his block between our write and the kernel's copy.
+
+cdef enum:
+    SCRATCH = 65536 + 2048           # of a datagram: the longest, and the block before it
+    CONTROL = 64
+    ADDRESS = 28                     # the longest socket address that a route may have
+    NO_BUFFER_PAUSE = 50000          # ns
+    BROKEN_PAUSE = 10000000          # ns until a socket that failed is read again
+
+cdef enum:                           # PumpState.count; in this order in PUMP_COUNTERS
+    RX, RX_BYTES, TX, TX_BYTES, SHORT, FOREIGN, BAD_LENGTH, MANAGEMENT, MANAGEMENT_DROPPED, UNKNOWN_KEY, BAD_SOURCE,
+    RING_FULL, NO_BLOCK_LEFT, FRAME_TOO_LONG, TX_AGAIN, TX_NO_BUFFER, TX_ERROR, SOCKET_DROPPED, PUMP_COUNTS
+
+PUMP_COUNTERS = (
+    "rx", "rx_bytes", "tx", "tx_bytes", "short", "foreign", "bad_length", "management", "management_dropped",
+    "unknown_key", "bad_source", "ring_full", "no_block", "too_long", "tx_again", "tx_no_buffer", "tx_error",
+    "socket_dropped",
+)
+
+ctypedef struct MatchView:
+    uint32_t offset
+    uint32_t length
+    uint8_t value[16]
+
+ctypedef struct Matches:
+    uint32_t count
+    MatchView *table
+
+ctypedef struct Slice:
+    uint32_t offset
+    uint32_t length
+
+ctypedef struct Route:               # never changed: another one takes its place
+    uint8_t header[LONGEST_HEADER]
+    uint8_t to[ADDRESS]
+    uint32_t to_length
+    uint8_t slices[LONGEST_HEADER]   # what the slices of `Source` must give
+    uint32_t slices_length           # 0: anything
+    uint8_t peer[ADDRESS]
+    uint32_t peer_length             # 0: anybody
+
+ctypedef struct Arrival:             # where one datagram is received
+    uint32_t block                   # 0: only private memory is left
+    uint32_t room                    # bytes before `scratch` begins
+    uint8_t *scratch                 # SCRATCH bytes
+    uint8_t name[ADDRESS + 4]
+    uint8_t control[CONTROL]
+
+ctypedef struct Departure:
+    Port *port
+    uint32_t block
+    uint32_t length
+    uint8_t header[LONGEST_HEADER]
+
+ctypedef struct Frame:               # a management frame that waits for Python
+    Frame *next
+    uint32_t length
+    uint32_t name_length
+    uint8_t data[1]                  # the address, then the frame
+
+ctypedef struct PumpState:
+    # the program
+    uint32_t header
+    uint32_t max_payload
+    FieldView key, length
+    bint has_length
+    Matches require, accept, management
+    uint32_t management_min
+    uint32_t slices
+    Slice slice[LONGEST_HEADER]
+    bint addressed
+    bint named                       # who sent a frame matters
+    uint32_t pad_to
+    int send_flags
+    uint32_t copy_break
+    uint32_t frame_limit             # management frames
+    # tables
+    void *keys                       # KeyTable: key -> Port
+    PoolView *pool                   # our own
+    uint32_t arrival_class           # of blocks to receive into
+    uint32_t direct                  # so many of a batch get a block
+    # the thread's
+    PortList run
+    mmsghdr in_messages[BATCH]
+    iovec in_parts[2 * BATCH]
+    Arrival arrivals[BATCH]
+    uint32_t arrived                 # in the batch, and how many of them were handled
+    uint32_t handled
+    bint stalled                     # the next one waits for its application
+    int64_t stalled_until
+    mmsghdr out_messages[BATCH]
+    iovec out_parts[3 * BATCH]
+    Departure departures[BATCH]
+    bint full                        # the socket takes no more
+    int64_t retry_at                 # the device took no more; 0: it does
+    int64_t broken_until             # reading failed; 0: it does not
+    uint8_t *zeros
+    uint64_t count[PUMP_COUNTS]
+    # under Mover.lock
+    Frame *frames
+    Frame *last_frame
+
+
+cdef inline bint all_match(Matches *m, const uint8_t *frame) noexcept nogil:
+    cdef uint32_t i
+    for i in range(m.count):
+        if memcmp(frame + m.table[i].offset, m.table[i].value, m.table[i].length):
+            return False
+    return True
+
+
+cdef inline bint any_match(Matches *m, const uint8_t *frame) noexcept nogil:
+    cdef uint32_t i
+    for i in range(m.count):
+        if not memcmp(frame + m.table[i].offset, m.table[i].value, m.table[i].length):
+            return True
+    return False
+
+
+# ---------------------------------------------------------------- from the wire
+
+
+cdef void prepare_arrival(PumpState *s, uint32_t i) noexcept nogil:
+    """A block and an address to receive into."""
+    cdef Arrival *a = &s.arrivals[i]
+    cdef msghdr *m = &s.in_messages[i].msg_hdr
+    cdef iovec *parts = &s.in_parts[2 * i]
+    if not a.block and i < s.direct:
+        a.block = take_block(s.pool, s.arrival_class, True)
+    a.room = s.header + s.pool.table[s.arrival_class].payload if a.block else 0
+    if a.block:
+        parts[0].iov_base = block_at(s.pool, a.block) + s.pool.head_room - s.header
+    parts[0].iov_len = a.room
+    parts[1].iov_base = a.scratch + a.room
+    parts[1].iov_len = SCRATCH - a.room
+    m.msg_name = a.name if s.named else NULL
+    m.msg_namelen = sizeof(a.name) if s.named else 0
+    m.msg_iov, m.msg_iovlen = parts, 2
+    m.msg_control, m.msg_controllen = a.control, CONTROL
+
+
+cdef bint fetch(Mover *m) noexcept nogil:
+    """Whether datagrams wait to be handled, after a look into the socket."""
+    cdef PumpState *s = <PumpState *> m.kind
+    cdef uint32_t i
+    cdef int n
+    if s.handled < s.arrived:
+        return not s.stalled
+    if s.broken_until:
+        return False
+    for i in range(s.arrived):
+        prepare_arrival(s, i)
+    s.arrived = s.handled = 0
+    n = ou_receive(m.socket, s.in_messages, BATCH)
+    if n > 0:
+        s.arrived = n
+        return True
+    if n < 0 and n != -EAGAIN and n != -EINTR:
+        tell_failure(m, -n)
+        s.broken_until = ou_now() + BROKEN_PAUSE
+    return False
+
+
+cdef void receive(Mover *m, PumpState *s, int64_t now) noexcept nogil:
+    """What was fetched, until an application makes us wait."""
+    cdef Arrival *a
+    cdef uint8_t *frame
+    cdef uint32_t i, length
+    s.stalled = False
+    while s.handled < s.arrived:
+        i = s.handled
+        a = &s.arrivals[i]
+        length = s.in_messages[i].msg_len
+        s.count[SOCKET_DROPPED] = ou_socket_dropped(&s.in_messages[i].msg_hdr, <uint32_t> s.count[SOCKET_DROPPED])
+        if not a.room or length > a.room:
+            # It continues in private memory: have all of it there.
+            memcpy(a.scratch, s.in_parts[2 * i].iov_base, a.room)
+            frame = a.scratch
+        else:
+            frame = <uint8_t *> s.in_parts[2 * i].iov_base
+        if not handle_frame(m, s, i, frame, length, now):
+            s.stalled = True
+            break
+        s.handled += 1
+    publish_touched(m)
+
+
+cdef bint handle_frame(Mover *m, PumpState *s, uint32_t i, uint8_t *frame, uint32_t length, int64_t now) noexcept nogil:
+    """The tests, in the order of the contract. False: its application makes us wait."""
+    cdef uint64_t payload
+    cdef Port *p
+    if length < s.header:
+        s.count[SHORT] += 1
+        return True
+    if not all_match(&s.require, frame) or (s.accept.count and not any_match(&s.accept, frame)):
+        s.count[FOREIGN] += 1
+        return True
+    payload = length - s.header
+    if s.has_length:
+        if get_field(&s.length, frame) > payload:
+            s.count[BAD_LENGTH] += 1
+            return True
+        payload = get_field(&s.length, frame)
+    if s.management.count and all_match(&s.management, frame):
+        keep_frame(m, s, frame, <uint32_t> payload, &s.in_messages[i].msg_hdr)
+        return True
+    p = <Port *> look_up(<KeyTable *> ou_load_pointer(&s.keys), get_field(&s.key, frame))
+    if p == NULL:
+        s.count[UNKNOWN_KEY] += 1
+        return True
+    if not from_peer(s, p, frame, &s.in_messages[i].msg_hdr):
+        s.count[BAD_SOURCE] += 1
+        return True
+    return hand_over(m, s, p, <EndCore> p.core, i, frame, <uint32_t> payload, now)
+
+
+cdef bint from_peer(PumpState *s, Port *p, uint8_t *frame, msghdr *h) noexcept nogil:
+    cdef Route *r = <Route *> ou_load_pointer(&p.route)
+    cdef uint8_t *name = <uint8_t *> h.msg_name
+    cdef uint32_t i, at = 0
+    if r == NULL:
+        return True
+    if r.peer_length:
+        if h.msg_namelen != r.peer_length:
+            return False
+        # Family and port, the address; of IPv6 the scope, but not the flow label between port and address.
+        if r.peer_length == 16:
+            if memcmp(name, r.peer, 8):
+                return False
+        elif memcmp(name, r.peer, 4) or memcmp(name + 8, r.peer + 8, 20):
+            return False
+    if r.slices_length:
+        for i in range(s.slices):
+            if memcmp(frame + s.slice[i].offset, r.slices + at, s.slice[i].length):
+                return False
+            at += s.slice[i].length
+    return True
+
+
+cdef bint hand_over(
+    Mover *m, PumpState *s, Port *p, EndCore e, uint32_t i, uint8_t *frame, uint32_t length, int64_t now
+) noexcept nogil:
+    """To the flow: the block itself when it is of the right pool and no larger than it must be, else a copy."""
+    cdef Arrival *a = &s.arrivals[i]
+    cdef Slot packet
+    cdef int done
+    cdef uint32_t offered = 0
+    if a.block and frame != a.scratch and length > s.copy_break and smallest_class(s.pool, length) == s.arrival_class:
+        offered = a.block
+    packet.block, packet.offset, packet.length = offered, s.pool.head_room, length
+    done = offer(m, p, e, &packet, <char *> frame + s.header, s.pool, now)
+    if done == MUST_WAIT:
+        s.stalled_until = next_look(p, e, now)
+        return False
+    if done != DELIVERED:
+        p.dropped += 1
+        if done == LOST_RING:
+            s.count[RING_FULL] += 1
+        elif done == LOST_BLOCK:
+            s.count[NO_BLOCK_LEFT] += 1
+        return True
+    if offered and not packet.block:
+        a.block = 0
+    p.rx += 1
+    p.rx_bytes += length
+    s.count[RX] += 1
+    s.count[RX_BYTES] += length
+    return True
+
+
+cdef void keep_frame(Mover *m, PumpState *s, uint8_t *frame, uint32_t payload, msghdr *h) noexcept nogil:
+    """A management frame, for Python: header and payload, and who sent it."""
+    cdef uint32_t length = s.header + payload, name_length = h.msg_namelen if s.addressed else 0
+    cdef Frame *kept
+    if payload < s.management_min:
+        s.count[SHORT] += 1
+        return
+    if name_length > ADDRESS:
+        name_length = ADDRESS
+    kept = <Frame *> malloc(sizeof(Frame) + name_length + length)
+    pthread_mutex_lock(&m.lock)
+    if kept == NULL or m.frames >= s.frame_limit:
+        s.count[MANAGEMENT_DROPPED] += 1
+        free(kept)
+    else:
+        kept.next = NULL
+        kept.length, kept.name_length = length, name_length
+        memcpy(kept.data, h.msg_name, name_length)
+        memcpy(kept.data + name_length, frame, length)
+        if s.frames == NULL:
+            s.frames = kept
+        else:
+            s.last_frame.next = kept
+        s.last_frame = kept
+        m.frames += 1
+        signal_news(m)
+        s.count[MANAGEMENT] += 1
+    pthread_mutex_unlock(&m.lock)
+
+
+# ---------------------------------------------------------------- to the wire
+
+
+cdef uint32_t gather(Mover *m, PumpState *s) noexcept nogil:
+    """Up to a batch of what the applications wrote. Ports that have nothing are armed and leave the list."""
+    cdef Port *p = s.run.first
+    cdef Port *next
+    cdef Port *last = s.run.last
+    cdef uint32_t count = 0, before
+    while p != NULL and count < BATCH:
+        next = p.next if p != last else NULL
+        before = count
+        if ou_load_pointer(&p.route) == NULL:
+            # It stays unarmed: what is written waits for a route, and `look` brings the port back then.
+            unlist(p)
+            say_farewell(m, p, <EndCore> p.core)
+        else:
+            count = gather_port(s, p, <EndCore> p.core, count)
+            if count > before:
+                enlist(&s.run, p)    # behind the others
+            elif count < BATCH and arm_input(<EndCore> p.core):
+                unlist(p)
+                say_farewell(m, p, <EndCore> p.core)
+        p = next
+    return count
+
+
+cdef uint32_t gather_port(PumpState *s, Port *p, EndCore e, uint32_t count) noexcept nogil:
+    """The packets of one port behind the `count` that there are; the new count."""
+    cdef Route *r = <Route *> p.route
+    cdef Slot slot
+    cdef uint32_t ahead = 0, turn
+    cdef int found
+    for turn in range(<uint32_t> BATCH):
+        if count == BATCH:
+            break
+        found = look_at(e, ahead, &slot)
+        if found == EMPTY:
+            break
+        if found == BAD or slot.length > s.max_payload:
+            if ahead:
+                break                # those before it must leave the ring first
+            if found == GOOD:
+                s.count[FRAME_TOO_LONG] += 1
+                p.dropped += 1
+            done_with(e, slot.block)
+            give_slots_back(e)
+            continue
+        depart(s, count, p, r, e, &slot)
+        ahead += 1
+        count += 1
+    return count
+
+
+cdef inline void depart(PumpState *s, uint32_t i, Port *p, Route *r, EndCore e, Slot *slot) noexcept nogil:
+    cdef Departure *d = &s.departures[i]
+    cdef msghdr *h = &s.out_messages[i].msg_hdr
+    cdef iovec *parts = &s.out_parts[3 * i]
+    cdef uint32_t frame = s.header + slot.length
+    d.port, d.block, d.length = p, slot.block, slot.length
+    memcpy(d.header, r.header, s.header)
+    if s.has_length:
+        put_field(&s.length, d.header, slot.length)
+    parts[0].iov_base, parts[0].iov_len = d.header, s.header
+    if slot.block:
+        parts[1].iov_base = block_at(e.pool, slot.block) + slot.offset
+    parts[1].iov_len = slot.length
+    parts[2].iov_base = s.zeros
+    parts[2].iov_len = s.pad_to - frame if frame < s.pad_to else 0
+    h.msg_iov, h.msg_iovlen = parts, 3 if frame < s.pad_to else 2
+    h.msg_name = r.to if r.to_length else NULL
+    h.msg_namelen = r.to_length
+
+
+cdef bint send(Mover *m, PumpState *s, int64_t now) noexcept nogil:
+    """A batch. Whether there is more that the socket may take."""
+    cdef uint32_t count = gather(m, s), sent = 0, i
+    cdef int n
+    cdef Port *p
+    s.full = False
+    s.retry_at = 0
+    while sent < count:
+        n = ou_send(m.socket, &s.out_messages[sent], count - sent, s.send_flags)
+        if n > 0:
+            for i in range(sent, sent + n):
+                departed(s, &s.departures[i], <EndCore> s.departures[i].port.core)
+            sent += n
+        elif n == -EAGAIN:
+            s.count[TX_AGAIN] += 1
+            s.full = True
+            break
+        elif n == -ENOBUFS:
+            s.count[TX_NO_BUFFER] += 1
+            s.retry_at = now + NO_BUFFER_PAUSE
+            break
+        elif n != -EINTR:
+            p = s.departures[sent].port
+            s.count[TX_ERROR] += 1
+            p.dropped += 1
+            tell(m, p, TELL_FAILED, -n)
+            done_with(<EndCore> p.core, s.departures[sent].block)
+            sent += 1
+    for i in range(sent):
+        # A port's packets are neighbours: its slots are given back with the last of them.
+        if i + 1 == sent or s.departures[i + 1].port != s.departures[i].port:
+            give_slots_back(<EndCore> s.departures[i].port.core)
+    return s.run.first != NULL and not s.full and not s.retry_at
+
+
+cdef inline void departed(PumpState *s, Departure *d, EndCore e) noexcept nogil:
+    done_with(e, d.block)
+    e.rx_packets += 1
+    e.rx_bytes += d.length
+    d.port.tx += 1
+    d.port.tx_bytes += d.length
+    s.count[TX] += 1
+    s.count[TX_BYTES] += d.length
+
+
+# ---------------------------------------------------------------- the turn
+
+
+cdef bint pump_drained(Mover *m, Port *p, EndCore e) noexcept nogil:
+    return p.route == NULL or not see_head(e)
+
+
+cdef void pump_schedule(Mover *m, Port *p) noexcept nogil:
+    enlist(&(<PumpState *> m.kind).run, p)
+
+
+cdef bint pump_turn(Mover *m, int64_t now) noexcept nogil:
+    cdef PumpState *s = <PumpState *> m.kind
+    cdef bint more
+    if s.broken_until and now >= s.broken_until:
+        s.broken_until = 0
+    if fetch(m) or s.stalled:
+        receive(m, s, now)
+    more = send(m, s, now) or (s.handled == s.arrived and s.arrived == BATCH)
+    look_at_leaving(m, now, &pump_drained)
+    wake_for_pump(m, s, now)
+    return more
+
+
+cdef void wake_for_pump(Mover *m, PumpState *s, int64_t now) noexcept nogil:
+    """What to wait for besides the lanes."""
+    cdef Port *p
+    m.socket_events = 0
+    m.no_spin = s.full or s.stalled
+    if s.full:
+        m.socket_events |= POLLOUT
+    if s.broken_until:
+        sooner(m, s.broken_until)
+    elif not s.stalled:
+        m.socket_events |= POLLIN
+    if s.retry_at:
+        sooner(m, s.retry_at)
+    if s.stalled:
+        sooner(m, s.stalled_until)
+
+
+@cython.final
+@cython.no_gc
+cdef class PumpThread(MoverThread):
+    """What a pump's thread runs on. Routes are None or (header, to, slices, peer), checked."""
+    cdef PumpState *s
+    cdef void *scratch
+
+    def __init__(self, program, int fd, Pool pool not None):
+        """PacketsError: a program that no frame can follow. `fd` is ours from now on, also when that is raised."""
+        cdef PumpState *s = <PumpState *> calloc(1, sizeof(PumpState))
+        cdef uint32_t i
+        self.m.socket = fd
+        self.s = s
+        self.scratch = malloc(BATCH * SCRATCH)
+        if s == NULL or self.scratch == NULL:
+            raise OutOfMemory("no memory for a pump")
+        self._read_program(program)
+        s.zeros = <uint8_t *> calloc(1, s.pad_to + 1)
+        s.keys = new_table(4)
+        if s.zeros == NULL:
+            raise OutOfMemory("no memory for a pump")
+        self.copies[pool] = PoolCopy(pool)
+        s.pool = &(<PoolCopy> self.copies[pool]).view
+        # The common packet goes from the socket to its reader as it is; longer ones are copied once.
+        s.arrival_class = smallest_class(s.pool, min(s.max_payload, 1500, pool.longest))
+        if s.header <= s.pool.head_room:
+            s.direct = min(<uint32_t> BATCH, s.pool.table[s.arrival_class].count // 16)
+        for i in range(<uint32_t> BATCH):
+            s.arrivals[i].scratch = <uint8_t *> self.scratch + i * <size_t> SCRATCH
+            s.in_messages[i].msg_hdr.msg_iov = &s.in_parts[2 * i]
+        s.arrived = s.handled = BATCH
+        self.m.kind = s
+        self.m.turn, self.m.probe, self.m.schedule = &pump_turn, &fetch, &pump_schedule
+        self.prepare("pump", program)
+        self.launch()
+
+    cdef _read_program(self, program):
+        cdef PumpState *s = self.s
+        if not 0 < program.header <= LONGEST_HEADER:
+            raise PacketsError(f"a header of {program.header} bytes is not possible; it has 1 to {LONGEST_HEADER}")
+        if program.max_payload < 0 or not 0 <= program.pad_to <= 65536:
+            raise PacketsError(f"max_payload {program.max_payload} or pad_to {program.pad_to} out of range")
+        s.header, s.max_payload = program.header, min(program.max_payload, 1 << 30)
+        set_field(&s.key, program.key, s.header)
+        s.has_length = program.length is not None
+        if s.has_length:
+            set_field(&s.length, program.length, s.header)
+        set_matches(&s.require, program.require, s.header)
+        set_matches(&s.accept, program.accept, s.header)
+        set_matches(&s.management, program.management, s.header)
+        s.management_min, s.frame_limit = max(0, program.management_min), max(0, program.management_queue)
+        s.pad_to, s.send_flags, s.copy_break = program.pad_to, program.send_flags, max(0, program.copy_break)
+        s.addressed = program.addressed
+        s.named = program.addressed or (program.source is not None and program.source.address)
+        for offset, length in program.source.slices if program.source is not None else ():
+            if length <= 0 or offset < 0 or offset + length > s.header or s.slices == LONGEST_HEADER:
+                raise PacketsError(f"the source's {length} bytes at {offset} lie outside the header")
+            s.slice[s.slices].offset, s.slice[s.slices].length = offset, length
+            s.slices += 1
+
+    def __dealloc__(self):
+        cdef Frame *frame
+        self.end()
+        if self.s == NULL:
+            return
+        while self.s.frames != NULL:
+            frame = self.s.frames
+            self.s.frames = frame.next
+            free(frame)
+        free(self.s.require.table)
+        free(self.s.accept.table)
+        free(self.s.management.table)
+        free(self.s.keys)
+        free(self.s.zeros)
+        free(self.s)
+        free(self.scratch)
+
+    def stop(self):
+        cdef uint32_t i
+        MoverThread.stop(self)
+        for i in range(<uint32_t> BATCH):
+            if self.s.arrivals[i].block and self.of == ou_generation:
+                free_block(self.s.pool, self.s.arrivals[i].block, self.s.pool.me)
+                self.s.arrivals[i].block = 0
+
+    # ------------------------------------------------------------ tables
+
+    def bind(self, uint64_t key, FlowEnd end not None, route):
+        """Received packets for `key` go to `end` from now on."""
+        cdef Route *made = self._route(route)
+        cdef MoverPort port
+        try:
+            port = self.claim(end, key)
+        except BaseException:
+            free(made)
+            raise
+        port.c.route = made
+        self.put_key(&self.s.keys, key, &port.c)
+        self.admit(port)
+        return port
+
+    def set_route(self, MoverPort port not None, route):
+        self._check()
+        self.exchange(&port.c.route, self._route(route))
+        self.look(port)
+
+    def unbind(self, MoverPort port not None, double drain):
+        self._check()
+        self.forget(port)
+        self.leave(port, drain)
+
+    cdef forget(self, MoverPort port):
+        self.put_key(&self.s.keys, port.c.key, NULL)
+
+    cdef Route *_route(self, route) except? NULL:
+        """NULL for None."""
+        cdef Route *r
+        if route is None:
+            return NULL
+        header, to, slices, peer = route
+        if len(header) != self.s.header or max(len(to), len(peer)) > ADDRESS or len(slices) > LONGEST_HEADER:
+            raise PacketsError(f"a route with {len(header)} bytes of header, {len(to)} of address, {len(slices)} of "
+                               f"source does not fit the program")
+        r = <Route *> calloc(1, sizeof(Route))
+        if r == NULL:
+            raise OutOfMemory("no memory for a route")
+        memcpy(r.header, PyBytes_AS_STRING(header), len(header))
+        memcpy(r.to, PyBytes_AS_STRING(to), len(to))
+        memcpy(r.slices, PyBytes_AS_STRING(slices), len(slices))
+        memcpy(r.peer, PyBytes_AS_STRING(peer), len(peer))
+        r.to_length, r.slices_length, r.peer_length = len(to), len(slices), len(peer)
+        return r
+
+    # ------------------------------------------------------------ what it has
+
+    def management(self, Py_ssize_t most):
+        """[(frame, address)]"""
+        cdef Frame *frame
+        cdef list found = []
+        self._same_process()
+        while len(found) < most:
+            pthread_mutex_lock(&self.m.lock)
+            frame = self.s.frames
+            if frame != NULL:
+                self.s.frames = frame.next
+                self.m.frames -= 1
+            pthread_mutex_unlock(&self.m.lock)
+            if frame == NULL:
+                break
+            try:
+                found.append((PyBytes_FromStringAndSize(<char *> frame.data + frame.name_length, frame.length),
+                              PyBytes_FromStringAndSize(<char *> frame.data, frame.name_length)))
+            finally:
+                free(frame)
+        self.calm()
+        return found
+
+    def counters(self):
+        counts = {name: self.s.count[i] for i, name in enumerate(PUMP_COUNTERS)}
+        counts["sleeps"], counts["stalls"] = self.m.sleeps, self.m.stalls
+        return counts
+
+
+cdef set_matches(Matches *view, matches, uint32_t header):
+    """PacketsError for bytes that are not all in the header."""
+    cdef MatchView *m
+    view.table = <MatchView *> calloc(len(matches) + 1, sizeof(MatchView))
+    if view.table == NULL:
+        raise OutOfMemory("no memory for a program")
+    for match in matches:
+        if not 0 < len(match.value) <= 16 or not 0 <= match.offset <= <int64_t> header - len(match.value):
+            raise PacketsError(
+                f"{match} is longer than 16 bytes or lies outside the header of {header} bytes")
+        m = &view.table[view.count]
+        m.offset, m.length = match.offset, len(match.value)
+        memcpy(m.value, PyBytes_AS_STRING(match.value), len(match.value))
+        view.count += 1
