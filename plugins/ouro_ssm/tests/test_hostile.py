@@ -3,6 +3,7 @@
 import mmap
 import os
 import random
+import stat
 import struct
 import threading
 from functools import partial
@@ -321,3 +322,30 @@ def test_ends_that_are_never_closed(host: Any, monkeypatch: pytest.MonkeyPatch) 
     host.create(other.ref, other.ref)
     kept.pop().close()
     host.create(hoarder.ref, hoarder.ref)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make segments of another user")
+def test_what_a_user_did_to_his_memory_ends_with_his_last_process(host: Any) -> None:
+    """Also where somebody else's process goes on using it."""
+    ours = host.client()
+    events = ours.event_set()
+    for _ in range(3):
+        vandal = host.client(12345)
+        flow = host.create(ours.ref, vandal.ref)
+        grant = flow.grant(1)
+        memory = [mmap.mmap(fd, 0) for fd in (os.dup(fd) for fd in grant.fds) if stat.S_ISREG(os.fstat(fd).st_mode)]
+        a = ours.attach(*host.sent(flow.grant(0)), NON_BLOCKING)
+        b = vandal.attach(*host.sent(grant), NON_BLOCKING)
+        events.add(a)
+        b.write(b"good")
+        assert events.wait(30.0)
+        assert a.read() == b"good"
+        for each in memory:
+            for at in range(0, min(len(each), 1 << 20), 4096):
+                each[at : at + 4096] = b"\xff" * 4096
+        vandal.close()
+        host.broker.leave(vandal.ref, died=True)
+        host._clients.remove(vandal)
+        flow.destroy()
+        a.close()
+        assert not host.used()

@@ -149,7 +149,7 @@ cdef extern from *:
     int EINTR
     int POLLIN
     int64_t OU_GUARD_MIN, OU_GUARD_MAX
-    int MADV_DONTFORK, MAP_SHARED, MAP_ANONYMOUS, PROT_READ, PROT_WRITE
+    int MADV_DONTFORK, MADV_REMOVE, MAP_SHARED, MAP_ANONYMOUS, PROT_READ, PROT_WRITE
     int EFD_CLOEXEC, EFD_NONBLOCK
     void *MAP_FAILED
     const volatile int ou_generation

@@ -226,6 +226,20 @@ cdef class Pool:
         self.wake()
         return freed
 
+    def renew(self):
+        """Broker: as new, when no process uses it any more. What was done to it is undone, its memory given back."""
+        cdef PoolHead *head = <PoolHead *> self.segment.base
+        cdef ClassView *v
+        cdef ClassHead *h
+        cdef char *base = self.segment.base
+        madvise(base, self.segment.size, MADV_REMOVE)
+        for c in range(self.view.classes):
+            v, h = &self.view.table[c], &head.table[c]
+            h.payload, h.stride, h.count, h.quota = v.payload, v.stride, v.count, v.quota
+            h.owners, h.shards = <char *> v.owners - base, <char *> v.shards - base
+            h.hints, h.data = <char *> v.hints - base, v.data - base
+        write_pool(self.segment, self.uid, self.view.classes, self.view.head_room, self.view.tail_room)
+
     def usage(self):
         """A list of (payload, blocks, blocks in use, failed allocations), one a class."""
         cdef uint32_t c, i, used
@@ -291,19 +305,28 @@ def create_pool(uint32_t uid, geometry, owner, gid, mode):
         raise
     cdef PoolHead *head = <PoolHead *> segment.base
     cdef ClassHead *h
-    cdef uint64_t *bits
-    cdef uint32_t i
-    head.classes = len(table)
-    head.head_room = geometry.head_room
-    head.tail_room = geometry.tail_room
-    head.total = offset
     for n, (payload, blocks, owners, hints, shards, stride, data) in enumerate(table):
         h = &head.table[n]
         h.payload, h.stride, h.count = payload, stride, blocks
         h.quota = max(1, blocks - <int> (blocks * reserve))
         h.owners, h.shards, h.hints, h.data = owners, shards, hints, data
+    write_pool(segment, uid, len(table), geometry.head_room, geometry.tail_room)
+    return fd
+
+
+cdef write_pool(Segment segment, uint32_t uid, uint32_t classes, uint32_t head_room, uint32_t tail_room):
+    """The rest of a pool whose classes are there, in memory that is zero: all blocks are free, and hinted at in shard 0."""
+    cdef PoolHead *head = <PoolHead *> segment.base
+    cdef ClassHead *h
+    cdef uint64_t *bits
+    cdef uint32_t n, i
+    head.classes = classes
+    head.head_room = head_room
+    head.tail_room = tail_room
+    head.total = segment.size
+    for n in range(classes):
+        h = &head.table[n]
         bits = <uint64_t *> (segment.base + h.hints)
         for i in range(h.count):
             bits[i >> 6] |= (<uint64_t> 1) << (i & 63)
     write_head(segment, POOL_MAGIC, uid)
-    return fd

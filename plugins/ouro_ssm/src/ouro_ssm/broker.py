@@ -57,12 +57,13 @@ class _Access:
 
 @define(kw_only=True, eq=False)
 class _Domain:
-    """A trust domain in use: its pool."""
+    """A trust domain: its pool, and how many clients and flows use that."""
 
     domain: Domain
     access: _Access
     fd: int
     pool: _kernel.Pool
+    users: int = 0
 
     @classmethod
     def create(cls, domain: Domain, geometry: Geometry) -> "_Domain":
@@ -245,6 +246,7 @@ class SsmBroker(packets.PacketBroker):
         client = _Client(ref=ref)
         events = self._set(client, domain)
         self._clients[ref.id] = client
+        domain.users += 1
         data = GrantData(
             kind=ADMIT, client=ref.id, pool_uid=ref.domain.uid, owner=domain.access.uid, own_set=events.number
         )
@@ -286,6 +288,7 @@ class SsmBroker(packets.PacketBroker):
             segment=segment,
         )  # fmt: skip
         self._flows[flow_id] = flow
+        domain.users += 1
         for client in clients:
             client.flows.add(flow)
         return flow
@@ -302,6 +305,7 @@ class SsmBroker(packets.PacketBroker):
         for flow in client.flows:
             self._end(flow)
         self._close_unused(client)
+        self._less_used(self._domains[ref.domain.uid])
         self._sweep()
         return ids
 
@@ -387,6 +391,7 @@ class SsmBroker(packets.PacketBroker):
             side.events.used.discard(side.bit)
             side.client.flows.discard(flow)
             self._close_unused(side.client)
+        self._less_used(flow._domain)
 
     def _close_unused(self, client: _Client) -> None:
         """Its event sets, once nobody needs them: the client left, and so did its flows."""
@@ -394,3 +399,14 @@ class SsmBroker(packets.PacketBroker):
             for events in client.sets.values():
                 events.close()
             client.sets.clear()
+
+    def _less_used(self, domain: _Domain) -> None:
+        """What a user did to his memory ends with his last process, and so does its use of pages."""
+        domain.users -= 1
+        uid = domain.domain.uid
+        if domain.users or not uid:
+            return
+        domain.pool.renew()
+        for client in self._clients.values():
+            if uid in client.sets:
+                client.sets[uid].events.renew()
