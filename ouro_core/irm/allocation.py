@@ -258,7 +258,8 @@ class Allocator:
         if waiter.result.done():
             return
         if waiter in waiter.process.waiters or waiter.last:
-            waiter.result.set_exception(FlowTimeout(f"no flow request came within {timeout:g} s"))
+            why = "" if waiter.process.names else "; the process is bound to no name: see ouro_core.announce, ouro bind"
+            waiter.result.set_exception(FlowTimeout(f"no flow request came within {timeout:g} s{why}"))
         else:
             waiter.last = True
             asyncio.get_running_loop().call_later(LATE, self._expire, waiter, timeout)
@@ -389,7 +390,7 @@ class Allocator:
         if flow.state is not FlowState.ALLOC_PENDING or flow.segment is None:
             raise IpcpError("the application or the IPCP went away while the flow was allocated")
         suite, plugin = self._cipher(result.cipher_nid)
-        grant = flow.segment.flow.grant(flow.side)
+        grant = flow.segment.flow.grant(flow.side, flow.id)
         flow.mpl = mpl
         flow.state = FlowState.ALLOCATED
         self.allocated += 1

@@ -36,7 +36,7 @@ from ..model.log import logger
 from ..model.names import check_name
 from ..plugins import PluginHost
 from ..plugins.suites import oap_suites
-from ..rib import Rib
+from ..rib import Rib, word
 from ..rpc.credentials import Credentials
 from .allocation import Allocator
 from .exchange import Exchanges
@@ -264,7 +264,7 @@ class Irm:
         self.rib.publish("irm/status", self.status)
         self.rib.publish("irm/settings", self.settings)
         self.rib.publish("irm/security", lambda: {"directory": self.security.directory, **asdict(self.workers.view())})
-        self.rib.publish("names", lambda: {n.name: _name_view(n) for n in registry.sorted_names()})
+        self.rib.publish("names", lambda: {word(n.name): _name_view(n) for n in registry.sorted_names()})
         self.rib.publish(
             "processes", lambda: {str(p.pid): _process_view(p) for p in registry.processes.values() if p.ipcp is None}
         )

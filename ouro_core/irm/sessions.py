@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import evolve
 
 from ..model import irm_requests as r
-from ..model.errors import InvalidArgument, NotFound, NotPermitted, NotSupported, OuroError, OutOfMemory, TooLong
+from ..model.errors import (
+    Exists,
+    InvalidArgument,
+    NotFound,
+    NotPermitted,
+    NotSupported,
+    OuroError,
+    OutOfMemory,
+    TooLong,
+)
 from ..model.log import logger, set_debug
-from ..model.names import MAX_PATH, NameInfo, check_name
+from ..model.names import FILES, MAX_PATH, NameInfo, check_name
 from ..model.request import Request
 from ..rib import children
 from ..rpc.credentials import Credentials
@@ -126,13 +135,16 @@ class Session:
     def create_name(self, request: r.CreateName) -> None:
         info = request.info
         check_name(info.name)
-        files = (info.server_enc, info.server_crt, info.server_key, info.client_enc, info.client_crt, info.client_key)
-        if any(files) and not self.admin:
+        files = {attribute: getattr(info, attribute) for attribute in FILES}
+        if any(files.values()) and not self.admin:
             self._administer()  # the IRMd reads these files with its own rights
-        if any(len(f.encode()) > MAX_PATH for f in files):
+        if any(len(f.encode()) > MAX_PATH for f in files.values()):
             raise InvalidArgument(f"a path of a security file is longer than {MAX_PATH} bytes")
-        if info.name not in self._irm.registry.names:
+        known = self._irm.registry.names.get(info.name)
+        if known is None:
             self._create(info)
+        elif (info.open and not known.info.open) or any(f and f != getattr(known.info, a) for a, f in files.items()):
+            raise Exists(f'name "{info.name}" exists and stays as it is, unlike what was asked for; destroy it first')
 
     def destroy_name(self, request: r.DestroyName) -> None:
         self._irm.registry.name(request.name)
@@ -141,7 +153,12 @@ class Session:
         log.info("Destroyed name: %s.", request.name)
 
     def list_names(self, _: r.ListNames) -> r.NameList:
-        return r.NameList(tuple(n.info for n in self._irm.registry.sorted_names()))
+        return r.NameList(tuple(self._shown(n.info) for n in self._irm.registry.sorted_names()))
+
+    def _shown(self, info: NameInfo) -> NameInfo:
+        """Where the security files of a name are is its owner's and the administrators' business."""
+        hidden: dict[str, Any] = dict.fromkeys(FILES, "")
+        return info if self.admin or info.owner == self._credentials.uid else evolve(info, **hidden)
 
     def bind_program(self, request: r.BindProgram) -> None:
         uid = self._credentials.uid

@@ -102,7 +102,9 @@ class FlowDealloc(Request[None]):
 
 @frozen
 class CreateName(Request[None]):
-    """A name for the registry. A name that exists already is no error; it is left as it is."""
+    """A name for the registry. A name that exists already is left as it is, which is no error, unless it should be open
+    or have security files and does not: Exists.
+    """
 
     info: NameInfo
 
@@ -123,7 +125,7 @@ class NameList:
 
 @frozen
 class ListNames(Request[NameList]):
-    """All names."""
+    """All names. Paths of security files are shown to the owner of a name and to administrators."""
 
 
 @frozen

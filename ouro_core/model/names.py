@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from .errors import InvalidArgument
 
-__all__ = ["MAX_NAME", "MAX_PATH", "HashAlgorithm", "LoadBalance", "NameInfo", "check_name", "hash_name"]
+__all__ = ["FILES", "MAX_NAME", "MAX_PATH", "HashAlgorithm", "LoadBalance", "NameInfo", "check_name", "hash_name"]
 
 MAX_NAME: Final = 255
 """Longest name of anything, in bytes of UTF-8."""
@@ -80,6 +80,10 @@ class LoadBalance(IntEnum):
     def word(self) -> str:
         """As the command line spells it."""
         return "round-robin" if self is LoadBalance.ROUND_ROBIN else "spillover"
+
+
+FILES: Final = ("server_enc", "server_crt", "server_key", "client_enc", "client_crt", "client_key")
+"""Fields of `NameInfo` that are paths of security files."""
 
 
 @frozen

@@ -14,7 +14,7 @@ import attrs
 
 from ..model.errors import NotFound
 
-__all__ = ["Rib", "children", "to_plain"]
+__all__ = ["Rib", "children", "to_plain", "word"]
 
 
 def to_plain(value: Any) -> Any:
@@ -32,6 +32,11 @@ def to_plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
+
+
+def word(name: str) -> str:
+    """A name as one word of a path: slashes in it, and percent signs, are percent-encoded."""
+    return name.replace("%", "%25").replace("/", "%2F")
 
 
 def children(tree: Any) -> tuple[str, ...]:

@@ -237,7 +237,9 @@ async def test_administrators_may_change_every_name(host: Any, uid: int) -> None
 
 async def test_a_name_that_exists_stays_as_it_is(host: Any) -> None:
     await host.root.call(r.CreateName(NameInfo("n", LoadBalance.ROUND_ROBIN)))
-    await host.alice.call(r.CreateName(NameInfo("n", open=True)))
+    await host.alice.call(r.CreateName(NameInfo("n")))
+    with pytest.raises(Exists):
+        await host.alice.call(r.CreateName(NameInfo("n", open=True)))
     info = host.registry.name("n").info
     assert (info.owner, info.open, info.balance) == (ROOT, False, LoadBalance.ROUND_ROBIN)
 
