@@ -12,6 +12,7 @@ A cancelled allocation leaves no flow, also when the answer was under way alread
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -22,19 +23,19 @@ from weakref import WeakSet, WeakValueDictionary
 
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient
 from ouro_core.frct.pipeline import FindSuite, Pipeline
-from ouro_core.model.errors import FlowDown, OuroError, WouldBlock
-from ouro_core.model.irm_requests import Allocation, FlowAccept, FlowAlloc, FlowDealloc, FlowJoin
-from ouro_core.model.qos import RAW, QosSpec
+from ouro_core.model.errors import Exists, FlowDown, OuroError, WouldBlock
+from ouro_core.model.irm_requests import Allocation, BindProcess, FlowDealloc
+from ouro_core.model.qos import QosSpec
 from ouro_core.model.request import Request
 from ouro_core.rpc.blocking import connect
 from ouro_core.rpc.channel import Channel
 from ouro_core.rpc.fds import close_grants
 
-from .flow import FlowBase, attach, check_qos, load_suite
-from .process import current
+from .flow import FlowBase, accept_request, alloc_request, attach, join_request, load_suite
+from .process import Process, current
 from .watches import Watches
 
-__all__ = ["AsyncFlow", "Client", "flow_accept", "flow_alloc", "flow_join"]
+__all__ = ["AsyncFlow", "Client", "announce", "announced", "flow_accept", "flow_alloc", "flow_join"]
 
 R = TypeVar("R")
 
@@ -53,6 +54,8 @@ class AsyncFlow(FlowBase):
     Reads and writes wait as long as need be: bound them with `asyncio.timeout`. All calls in the flow's loop.
     Errors: FlowDown, FlowPeer once nothing is queued; TooLong; BadDescriptor after `close`.
     """
+
+    __slots__ = ("_owner", "_read", "_read_many", "_readers", "_readinto", "_write", "_write_many", "_writers")
 
     def __init__(
         self,
@@ -187,15 +190,15 @@ class Client:
         self, name: str, qos: QosSpec | None = None, timeout: float | None = None, data: bytes = b""
     ) -> AsyncFlow:
         """As the function of this name."""
-        return await self._flow(FlowAlloc(name, check_qos(qos or RAW), timeout, bytes(data)))
+        return await self._flow(alloc_request(name, qos, timeout, data))
 
     async def flow_accept(self, timeout: float | None = None, data: bytes = b"") -> AsyncFlow:
         """As the function of this name."""
-        return await self._flow(FlowAccept(timeout, bytes(data)))
+        return await self._flow(accept_request(timeout, data))
 
     async def flow_join(self, layer: str, timeout: float | None = None) -> AsyncFlow:
         """As the function of this name."""
-        return await self._flow(FlowJoin(layer, timeout))
+        return await self._flow(join_request(layer, timeout))
 
     async def _flow(self, request: Request[Allocation]) -> AsyncFlow:
         answer = self._call(request)
@@ -341,6 +344,15 @@ def _wake(waiters: deque[asyncio.Future[None]]) -> bool:
 # ---------------------------------------------------------------- the IRMd of this process
 
 
+async def announced() -> Process:
+    """This process, announced: the same announcement that synchronous code makes. IrmdError."""
+    announcing = ThreadPoolExecutor(1)  # of our own, to be rid of it at once
+    try:
+        return await asyncio.get_running_loop().run_in_executor(announcing, current)
+    finally:
+        announcing.shutdown(wait=False)
+
+
 class _Remote(Client):
     """The client of a loop at the IRMd."""
 
@@ -351,11 +363,7 @@ class _Remote(Client):
 
     @classmethod
     async def connect(cls) -> _Remote:
-        announcing = ThreadPoolExecutor(1)  # of our own, to be rid of it at once
-        try:
-            process = await asyncio.get_running_loop().run_in_executor(announcing, current)
-        finally:
-            announcing.shutdown(wait=False)
+        process = await announced()
         channel = Channel(
             connect(process.path), on_close=lambda: made.lost(), discarded=lambda reply: made.discard(reply)
         )
@@ -390,6 +398,18 @@ async def _client() -> _Remote:
             del _clients[other]
         task = _clients[loop] = loop.create_task(_Remote.connect())
     return await asyncio.shield(task)
+
+
+async def announce(*names: str) -> None:
+    """Make this process known to the IRMd, which allocations do by themselves, and bind it to `names`; as
+    `ouro_core.announce`, without holding the loop up. One announcement is for both.
+    """
+    channel = (await _client()).channel
+    for name in names:
+        try:
+            await channel.call(BindProcess(os.getpid(), name))
+        except Exists:
+            pass
 
 
 async def flow_alloc(

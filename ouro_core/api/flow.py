@@ -20,8 +20,8 @@ from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient, State
 from ouro_core.frct.pipeline import FindSuite, Pipeline, check_qos, stages_for
 from ouro_core.model.errors import BadDescriptor, FlowDown, InvalidArgument, NotPermitted, OuroError
-from ouro_core.model.irm_requests import Allocation
-from ouro_core.model.qos import QosSpec
+from ouro_core.model.irm_requests import Allocation, FlowAccept, FlowAlloc, FlowJoin
+from ouro_core.model.qos import RAW, QosSpec
 from ouro_core.rpc.fds import close_fds
 
 from .flowset import FlowSet
@@ -30,7 +30,17 @@ from .signals import undisturbed
 if TYPE_CHECKING:
     from ouro_core.plugins import PluginHost
 
-__all__ = ["Access", "Flow", "FlowBase", "attach", "check_qos", "load_suite", "plugin_host"]
+__all__ = [
+    "Access",
+    "Flow",
+    "FlowBase",
+    "accept_request",
+    "alloc_request",
+    "attach",
+    "join_request",
+    "load_suite",
+    "plugin_host",
+]
 
 Access: TypeAlias = Literal["r", "w", "rw"]
 """What an application does with a flow: read it, write it, or both."""
@@ -69,21 +79,66 @@ def attach(
     return end, Pipeline(end, stages, options) if stages else end
 
 
-class FlowBase:
-    """What every flow has, in synchronous code and in asyncio."""
+def alloc_request(name: str, qos: QosSpec | None, timeout: float | None, data: Buffer) -> FlowAlloc:
+    """What the arguments of a `flow_alloc` ask for. TypeError names the argument that is wrong; NotSupported."""
+    spec = RAW if qos is None else qos
+    if not isinstance(spec, QosSpec):
+        raise TypeError(f"qos is {spec!r:.80}; it needs a QosSpec, such as ouro_core.RAW, or None")
+    return FlowAlloc(_text("name", name), check_qos(spec), _seconds(timeout), _bytes(data))
 
+
+def accept_request(timeout: float | None, data: Buffer) -> FlowAccept:
+    """Those of a `flow_accept`."""
+    return FlowAccept(_seconds(timeout), _bytes(data))
+
+
+def join_request(layer: str, timeout: float | None) -> FlowJoin:
+    """Those of a `flow_join`."""
+    return FlowJoin(_text("layer", layer), _seconds(timeout))
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is {value!r:.80}; it needs a str")
+    return value
+
+
+def _seconds(value: object) -> float | None:
+    if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise TypeError(f"timeout is {value!r:.80}; it needs seconds, or None")
+    return value
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"data is {value!r:.80}; it needs bytes")
+    return bytes(value)
+
+
+class FlowBase:
+    """What every flow has, in synchronous code and in asyncio. A flow has no other attributes than these."""
+
+    __slots__ = {  # noqa: RUF023 - those for everybody come first
+        "flow_id": "The number of the flow on this host.",
+        "name": "The name it was allocated to; at an acceptor the name it was accepted for.",
+        "qos": "What the requester asked for.",
+        "mpl": "Maximum packet lifetime of the layer, in milliseconds.",
+        "data": "What the peer's application sent along with the allocation.",
+        "direct": "Whether no layer is between: both ends are on this host.",
+        "_once": "Taken by whoever closes the flow, and never given back.",
+        "_client": "",
+        "_end": "",
+        "_path": "",
+        "_options": "",
+        "_access": "",
+        "__weakref__": "",
+    }
     flow_id: int
-    "The number of the flow on this host."
     name: str
-    "The name it was allocated to; at an acceptor the name it was accepted for."
     qos: QosSpec
-    "What the requester asked for."
     mpl: int
-    "Maximum packet lifetime of the layer, in milliseconds."
     data: bytes
-    "What the peer's application sent along with the allocation."
     direct: bool
-    "Whether no layer is between: both ends are on this host."
 
     def __init__(
         self,
@@ -93,7 +148,7 @@ class FlowBase:
         path: FlowEnd | Pipeline,
         options: Options,
     ) -> None:
-        self._once = threading.Lock()  # taken by whoever closes the flow, and never given back
+        self._once = threading.Lock()
         self.flow_id = allocation.flow_id
         self.name = allocation.name
         self.qos = allocation.qos
@@ -118,7 +173,8 @@ class FlowBase:
 
     @property
     def queued(self) -> tuple[int, int]:
-        "(packets to read, packets the other end has not read)."
+        """(packets to read, packets the other end has not read). Keep-alives count, which no read gives: that something
+        is queued does not mean that a read does not wait."""
         return self._end.queued()
 
     @property
@@ -199,7 +255,7 @@ class FlowBase:
         return isinstance(self._path, Pipeline) and self._path.has_rest
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"{self.state!r}"
+        state = "closed" if self.closed else str(self.state)
         return f"<{type(self).__name__} {self.flow_id} {self.name!r} {state}>"
 
 
@@ -214,16 +270,22 @@ class Flow(FlowBase):
     Thread-safe; `close` wakes whoever waits. In a forked child every method raises BadDescriptor.
     """
 
+    __slots__ = {  # noqa: RUF023 - those for everybody come first
+        "read": "`read()` -> bytes: one packet.",
+        "readinto": """`readinto(buffer)` -> int: one packet into a buffer; its size. `partial_read` says what happens
+when it does not fit.""",
+        "read_many": "`read_many(most=32)` -> list[bytes]: at least one packet, waits only for the first.",
+        "write": "`write(data)`: send one packet. Accepted, or raises: it is never lost silently on this host.",
+        "write_many": "`write_many(packets)` -> int: send packets; how many were accepted, at least one.",
+        "_dealloc": "",
+        "_set": "The set it is in.",
+        "_own": "A set that holds nothing else, made by `fileno`.",
+    }
     read: Callable[[], bytes]
-    "One packet."
     readinto: Callable[[Buffer], int]
-    "One packet into a buffer; its size. `partial_read` says what happens when it does not fit."
     read_many: Callable[..., list[bytes]]
-    "`read_many(most=32)`: at least one packet, waits only for the first."
     write: Callable[[Buffer], None]
-    "Send one packet. Accepted, or raises: it is never lost silently on this host."
     write_many: Callable[[Sequence[Buffer]], int]
-    "Send packets; how many were accepted, at least one."
 
     def __init__(
         self,
@@ -236,8 +298,8 @@ class Flow(FlowBase):
     ) -> None:
         super().__init__(allocation, client, end, path, options)
         self._dealloc = dealloc
-        self._set: FlowSet | None = None  # the set it is in
-        self._own: FlowSet | None = None  # one that holds nothing else, made by `fileno`
+        self._set: FlowSet | None = None
+        self._own: FlowSet | None = None
         self._bind()
 
     def _bind(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import select
+import threading
 from collections.abc import Iterable, Iterator
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from ouro_core.contracts.packets import Event, EventSet, FlowEnd, PacketClient
-from ouro_core.model.errors import BadDescriptor, InvalidArgument, NotPermitted
+from ouro_core.model.errors import BadDescriptor, FlowTimeout, InvalidArgument, NotPermitted
 
 if TYPE_CHECKING:
     from .flow import Flow
@@ -16,7 +19,8 @@ __all__ = ["FlowSet"]
 
 class FlowSet:
     """Flows of this process whose events are waited for together. A flow is in one set at most, and leaves it when it
-    is closed. Level-triggered: what is queued is an event as often as one asks.
+    is closed. Level-triggered: what is queued is an event as often as one asks. An empty set has no events; a flow that
+    another thread adds wakes who waits.
 
     Methods may be called from any thread. A context manager; leaving it closes the set, not its flows.
     """
@@ -26,6 +30,8 @@ class FlowSet:
         self._set: EventSet | None = None
         self._flows: dict[FlowEnd, Flow] = {}
         self._closed = False
+        self._changed = threading.Condition()  # the set got its first flow, or was closed
+        self._descriptor: select.epoll | None = None  # given out before there was a flow
         for flow in flows:
             self.add(flow)
 
@@ -39,14 +45,17 @@ class FlowSet:
         events.add(flow._end)
         self._flows[flow._end] = flow
         flow._set = self
+        with self._changed:
+            self._changed.notify_all()
 
     def _events_for(self, client: PacketClient) -> EventSet:
-        if self._closed:
-            raise BadDescriptor("the set of flows is closed; make another one")
+        self._check()
         if self._set is None or (self._client is not client and not self._flows):
             if self._set is not None:
                 self._set.close()
             self._client, self._set = client, client.event_set()
+            if self._descriptor is not None:
+                self._descriptor.register(self._set.fileno(), select.EPOLLIN)
         elif self._client is not client:
             raise InvalidArgument(
                 "the flows of this set are of another IRMd, or of one that went away; use another set"
@@ -79,7 +88,7 @@ class FlowSet:
 
         PACKET comes as long as a packet is queued, the others once for each change. FlowTimeout.
         """
-        events = self._open()
+        events = self._first(timeout)
         if self._rests():
             return self.poll()
         while True:
@@ -87,20 +96,37 @@ class FlowSet:
             if found:
                 return found
 
+    def _first(self, timeout: float | None) -> EventSet:
+        "The set, once there is one: with the first flow."
+        end = None if timeout is None else monotonic() + timeout
+        with self._changed:
+            while self._check() is None:
+                rest = None if end is None else end - monotonic()
+                if rest is not None and rest <= 0:
+                    raise FlowTimeout(f"no flow was added to the set within {timeout} s")
+                self._changed.wait(rest)
+        assert self._set is not None
+        return self._set
+
     def poll(self) -> list[tuple[Flow, Event]]:
         "What `wait` would return now, perhaps nothing. Re-arms `fileno()`."
-        return self._merge(self._open().poll(), self._rests())
+        events = self._check()
+        return [] if events is None else self._merge(events.poll(), self._rests())
 
     def fileno(self) -> int:
         """For select, poll and epoll: readable when there is an event. Call `poll` after it became readable, always: it
         stays readable until then."""
-        return self._open().fileno()
+        if self._descriptor is not None and not self._closed:
+            return self._descriptor.fileno()
+        events = self._check()
+        if events is not None:
+            return events.fileno()
+        self._descriptor = select.epoll()
+        return self._descriptor.fileno()
 
-    def _open(self) -> EventSet:
+    def _check(self) -> EventSet | None:
         if self._closed:
             raise BadDescriptor("the set of flows is closed; make another one")
-        if self._set is None:
-            raise InvalidArgument("the set never had a flow; add one first")
         return self._set
 
     def _rests(self) -> list[Flow]:
@@ -120,6 +146,10 @@ class FlowSet:
         if self._set is not None:
             self._set.close()
             self._set = None
+        if self._descriptor is not None:
+            self._descriptor.close()
+        with self._changed:
+            self._changed.notify_all()
 
     def __enter__(self) -> FlowSet:
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -101,7 +102,9 @@ class IrmMethods:
     # ---- names and bindings
 
     async def create_name(self, name: str | NameInfo) -> None:
-        """A name for the registry. One that exists already is left as it is."""
+        """A name for the registry. One that exists already is left as it is: Exists, when `open` or security files were
+        asked for that it does not have.
+        """
         await self.call(r.CreateName(NameInfo(name) if isinstance(name, str) else name))
 
     async def destroy_name(self, name: str) -> None:
@@ -129,8 +132,15 @@ class IrmMethods:
         await self.call(r.UnbindProgram(program, name))
 
     async def bind_process(self, pid: int, name: str) -> None:
-        """Let a process accept flows for a name. Creates the name when it is missing."""
+        """Let a process accept flows for a name. Creates the name when it is missing. The process must have announced
+        itself, as it does with its first flow, or do so within 5 s; this one is announced here.
+        """
+        if pid == os.getpid():
+            await self._announce()
         await self.call(r.BindProcess(pid, name))
+
+    async def _announce(self) -> None:
+        """Make this process known to this IRM, if it is not."""
 
     async def unbind_process(self, pid: int, name: str = "") -> None:
         """An empty `name` stands for all names of the process."""
@@ -155,9 +165,8 @@ class IrmMethods:
         ipcp = await self.create_ipcp(name, type)
         try:
             await self.bootstrap_ipcp(ipcp, layer, options)
-            if bind:
-                await self.bind_ipcp(ipcp, name)
-                await self.bind_ipcp(ipcp, layer)
+            for bound in dict.fromkeys((name, layer)) if bind else ():
+                await self.bind_ipcp(ipcp, bound)
         except BaseException:
             await self.destroy_ipcp(ipcp)
             raise
@@ -215,6 +224,12 @@ class IrmClient(IrmMethods):
     async def __aexit__(self, *_: object) -> None:
         self._channel.close()
 
+    async def _announce(self) -> None:
+        if self._path in (None, irm_socket()):
+            from .aio import announced
+
+            await announced()
+
 
 # ---------------------------------------------------------------- the daemon, in synchronous code
 
@@ -228,6 +243,20 @@ def _run(coroutine: Coroutine[Any, Any, R]) -> R:
         return result
     coroutine.close()
     raise AssertionError("a blocking request waited for a loop")
+
+
+class _BlockingMethods(IrmMethods):
+    """Coroutines that never wait."""
+
+    def __init__(self, caller: _BlockingCaller, path: Path | None) -> None:
+        super().__init__(caller)
+        self._path = path
+
+    async def _announce(self) -> None:
+        if self._path in (None, irm_socket()):
+            from .process import current
+
+            current()
 
 
 class _BlockingCaller:
@@ -259,7 +288,7 @@ class Irm:
 
     def __init__(self, path: Path | None = None) -> None:
         self._caller = _BlockingCaller(path)
-        self._methods = IrmMethods(self._caller)
+        self._methods = _BlockingMethods(self._caller, path)
 
     def call(self, request: Request[R]) -> R:
         """Any request of `model.irm_requests`."""

@@ -16,6 +16,7 @@ from ouro_core.contracts.packets import PacketClient
 from ouro_core.ipcp.near import LoopLauncher
 from ouro_core.irm.irm import Irm
 from ouro_core.irm.settings import IrmSettings
+from ouro_core.model.errors import InvalidArgument
 from ouro_core.model.irm_requests import Announce, Announced
 from ouro_core.model.qos import QosSpec
 from ouro_core.plugins import PluginHost
@@ -38,9 +39,6 @@ class Node:
     ConfigError, PluginError: a packet system that cannot be used.
     """
 
-    irm: IrmMethods
-    "The node's IRM: IPCPs, names, bindings. The embedding program administers it."
-
     def __init__(
         self,
         name: str | None = None,
@@ -55,6 +53,21 @@ class Node:
         )
         self._plugins = plugins
         self._stack = AsyncExitStack()
+        self._running: tuple[IrmMethods, Client] | None = None
+
+    @property
+    def irm(self) -> IrmMethods:
+        "The node's IRM: IPCPs, names, bindings. The embedding program administers it."
+        return self._parts()[0]
+
+    @property
+    def _client(self) -> Client:
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[IrmMethods, Client]:
+        if self._running is None:
+            raise InvalidArgument(f'{self!r} is not running; use it inside "async with"')
+        return self._running
 
     async def __aenter__(self) -> Node:
         async with AsyncExitStack() as stack:
@@ -65,13 +78,14 @@ class Node:
             caller = NearCaller(session.call)
             packets = _client(plugins, await caller.call(Announce(self.name)))
             stack.callback(packets.close)
-            self._client = Client(caller.call, packets, lambda _, name: plugins.get("cipher_suites", name))
-            stack.push_async_callback(self._client.close)
-            self.irm = IrmMethods(caller)
+            client = Client(caller.call, packets, lambda _, name: plugins.get("cipher_suites", name))
+            stack.push_async_callback(client.close)
+            self._running = IrmMethods(caller), client
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
+        self._running = None
         await self._stack.aclose()
 
     async def bind(self, name: str) -> None:
@@ -81,7 +95,7 @@ class Node:
     async def flow_alloc(
         self, name: str, qos: QosSpec | None = None, timeout: float | None = None, data: bytes = b""
     ) -> AsyncFlow:
-        """A flow to a name; as `aio.flow_alloc`."""
+        """A flow to a name; as `aio.flow_alloc`. InvalidArgument, here and below: outside of `async with`."""
         return await self._client.flow_alloc(name, qos, timeout, data)
 
     async def flow_accept(self, timeout: float | None = None, data: bytes = b"") -> AsyncFlow:

@@ -32,19 +32,16 @@ from ouro_core.model.irm_requests import (
     Announce,
     Announced,
     BindProcess,
-    FlowAccept,
-    FlowAlloc,
     FlowDealloc,
-    FlowJoin,
 )
-from ouro_core.model.qos import RAW, QosSpec
+from ouro_core.model.qos import QosSpec
 from ouro_core.model.request import Request
 from ouro_core.rpc import fds
 from ouro_core.rpc.blocking import BlockingChannel, connect
 from ouro_core.rpc.paths import irm_socket
 from ouro_core.wire.control import Frame, Kind, decode
 
-from .flow import Flow, attach, check_qos, plugin_host
+from .flow import Flow, accept_request, alloc_request, attach, join_request, plugin_host
 from .signals import interruptible, undisturbed
 from .watches import Keeper
 
@@ -354,19 +351,21 @@ def flow_alloc(name: str, qos: QosSpec | None = None, timeout: float | None = No
     UnknownName, IpcpError (no layer knows it), FlowTimeout, NotPermitted, CryptError, AuthenticationFailed;
     NotSupported for a QoS that needs FRCT; IrmdError.
     """
-    spec = check_qos(qos or RAW)
-    return current().flow(FlowAlloc(name, spec, timeout, bytes(data)), timeout)
+    request = alloc_request(name, qos, timeout, data)
+    return current().flow(request, timeout)
 
 
 def flow_accept(timeout: float | None = None, data: bytes = b"") -> Flow:
     """The next flow for a name that this process is bound to. `timeout` in seconds, None: for ever. `data` goes along
     with the answer. FlowTimeout, NotSupported (the requester wants what is not there yet), IrmdError.
     """
-    return current().flow(FlowAccept(timeout, bytes(data)), timeout)
+    request = accept_request(timeout, data)
+    return current().flow(request, timeout)
 
 
 def flow_join(layer: str, timeout: float | None = None) -> Flow:
     """A flow to everybody in a broadcast layer. `timeout` in seconds, None: the IRMd's 20. IpcpError (no such layer),
     NotAllocated (refused), FlowTimeout, IrmdError.
     """
-    return current().flow(FlowJoin(layer, timeout), timeout)
+    request = join_request(layer, timeout)
+    return current().flow(request, timeout)

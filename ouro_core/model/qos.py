@@ -3,12 +3,16 @@
 There is no encryption option: whether a flow is private belongs to the name it is allocated to.
 """
 
+from collections.abc import Callable
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 
 from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from attrs import Attribute
 
 __all__ = [
     "BEST_EFFORT",
@@ -37,10 +41,20 @@ class Cube(IntEnum):
     VOICE = 2
 
 
+def _at_most(limit: int) -> "Callable[[object, Attribute[int], object], None]":
+    def check(_: object, attribute: "Attribute[int]", value: object) -> None:
+        if not isinstance(value, int):
+            raise TypeError(f"{attribute.name} is {value!r:.80}; it needs an int")
+        if not 0 <= value <= limit:
+            raise InvalidArgument(f"{attribute.name} is {value}; 0 to {limit} is right")
+
+    return check
+
+
 def _unsigned(limit: int, default: int, text: str, unit: str = "") -> int:
     value: int = field(
         default=default,
-        validator=[validators.instance_of(int), validators.ge(0), validators.le(limit)],
+        validator=_at_most(limit),
         metadata={"help": text, "unit": unit},
     )
     return value
@@ -48,7 +62,9 @@ def _unsigned(limit: int, default: int, text: str, unit: str = "") -> int:
 
 @frozen
 class QosSpec:
-    """What a flow must offer. The default is `RAW`: packets as they come, with a peer time-out of two minutes."""
+    """What a flow must offer. The default is `RAW`: packets as they come, with a peer time-out of two minutes.
+    InvalidArgument: a value that is out of range.
+    """
 
     delay: int = _unsigned(_U32, _U32, "longest acceptable one-way delay", "ms")
     bandwidth: int = _unsigned(_U64, 0, "needed rate", "bit/s")

@@ -138,8 +138,8 @@ def test_an_acceptor_lives_through_a_request_it_cannot_serve(host: Host) -> None
     server = serve(host)
     code = """
 from ouro_core import *
-from ouro_core.api import process
-process.check_qos = lambda qos: qos  # an application of a later version
+from ouro_core.api import flow
+flow.check_qos = lambda qos: qos  # an application of a later version
 try:
     flow_alloc("srv", DATA, timeout=20)
 except NotSupported:

@@ -85,7 +85,7 @@ def test_fields_have_the_widths_of_the_wire(field: str) -> None:
     largest = {"bandwidth": 2**64 - 1, "availability": 255, "in_order": 255}.get(field, NEVER)
     assert getattr(QosSpec(**{field: largest}), field) == largest
     for wrong in (-1, largest + 1):
-        with pytest.raises(ValueError, match=field):
+        with pytest.raises(InvalidArgument, match=field):
             QosSpec(**{field: wrong})
     with pytest.raises(TypeError):
         QosSpec(**{field: 1.0})  # type: ignore[arg-type]
