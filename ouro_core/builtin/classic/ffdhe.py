@@ -1,4 +1,4 @@
-"""Diffie-Hellman over the finite fields of RFC 7919 (oap.md 4.2), with a DER writer and reader of its own.
+"""Diffie-Hellman over the finite fields of RFC 7919 (oap.md 4.2), whose keys are written and read here, too.
 
 `cryptography` writes these keys in another form (X9.42, with q) than the prototype (PKCS#3), pads the secret with
 zeroes, and is about to drop them; the form matters, because the salt of the key derivation is a hash over it. So the
@@ -15,10 +15,11 @@ from functools import cached_property
 
 from ouro_core.contracts.crypto import DheSuite, KeyPair
 from ouro_core.model.errors import CryptError, WireError
+from ouro_core.wire.der import BIT_STRING, SEQUENCE, take, value
 
 __all__ = ["FFDHE", "FfdheSuite"]
 
-_INTEGER, _BIT_STRING, _SEQUENCE = 0x02, 0x03, 0x30
+_INTEGER = 0x02
 _OID = bytes.fromhex("06092a864886f70d010301")
 _G = 2
 
@@ -72,7 +73,7 @@ class FfdheSuite(DheSuite):
 
     @cached_property
     def _algorithm(self) -> bytes:
-        return _value(_SEQUENCE, _OID + _value(_SEQUENCE, _integer(self._p) + _integer(_G)))
+        return value(SEQUENCE, _OID + value(SEQUENCE, _integer(self._p) + _integer(_G)))
 
     def accepts(self, public: bytes) -> bool:
         try:
@@ -83,8 +84,8 @@ class FfdheSuite(DheSuite):
 
     def generate(self) -> KeyPair:
         x = 1 << self._exponent_bits - 1 | secrets.randbits(self._exponent_bits - 1)
-        y = _value(_BIT_STRING, b"\0" + _integer(pow(_G, x, self._p)))
-        return KeyPair(_bytes(x), _value(_SEQUENCE, self._algorithm + y))
+        y = value(BIT_STRING, b"\0" + _integer(pow(_G, x, self._p)))
+        return KeyPair(_bytes(x), value(SEQUENCE, self._algorithm + y))
 
     def agree(self, private: bytes, peer: bytes) -> bytes:
         try:
@@ -108,32 +109,23 @@ def _bytes(number: int) -> bytes:
 # ---------------------------------------------------------------- DER
 
 
-def _value(tag: int, content: bytes) -> bytes:
-    """Tag, length and content."""
-    size = len(content)
-    if size < 0x80:
-        return bytes((tag, size)) + content
-    length = _bytes(size)
-    return bytes((tag, 0x80 | len(length))) + length + content
-
-
 def _integer(number: int) -> bytes:
     """A positive INTEGER: a leading zero byte keeps the sign when the top bit is set."""
-    return _value(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1))
+    return value(_INTEGER, number.to_bytes(number.bit_length() // 8 + 1))
 
 
 def _parse(public: bytes) -> tuple[tuple[int, int], int]:
     """Group (p, g) and y of a public key. WireError: anything else, trailing bytes included."""
-    outer, rest = _take(_SEQUENCE, public)
-    algorithm, bits = _take(_SEQUENCE, outer)
+    outer, rest = take(SEQUENCE, public)
+    algorithm, bits = take(SEQUENCE, outer)
     if rest or not algorithm.startswith(_OID):
         raise WireError("not a DER public key of PKCS#3")
-    parameters, after = _take(_SEQUENCE, algorithm[len(_OID) :])
+    parameters, after = take(SEQUENCE, algorithm[len(_OID) :])
     p, more = _take_integer(parameters)
     g, more = _take_integer(more)
     if more:
         _, more = _take_integer(more)
-    string, end = _take(_BIT_STRING, bits)
+    string, end = take(BIT_STRING, bits)
     if after or more or end or string[:1] != b"\0":
         raise WireError("bytes that do not belong to a public key of PKCS#3")
     y, end = _take_integer(string[1:])
@@ -142,25 +134,9 @@ def _parse(public: bytes) -> tuple[tuple[int, int], int]:
     return (p, g), y
 
 
-def _take(tag: int, data: bytes) -> tuple[bytes, bytes]:
-    """The content of the value at the start of data, and what follows. WireError: another tag, cut, not DER."""
-    if len(data) < 2 or data[0] != tag:
-        raise WireError(f"DER value with tag {tag:#04x} is missing")
-    size, start = data[1], 2
-    if size >= 0x80:
-        start += size & 0x7F
-        length = data[2:start]
-        size = int.from_bytes(length)
-        if len(length) != start - 2 or not length or length[0] == 0 or size < 0x80:
-            raise WireError("DER length is cut or not the shortest")
-    if len(data) < start + size:
-        raise WireError(f"DER value of {size} bytes is cut")
-    return data[start : start + size], data[start + size :]
-
-
 def _take_integer(data: bytes) -> tuple[int, bytes]:
     """The INTEGER at the start of data, and what follows. WireError: none, negative, not the shortest form."""
-    content, rest = _take(_INTEGER, data)
+    content, rest = take(_INTEGER, data)
     if not content or content[0] >= 0x80 or (len(content) > 1 and content[0] == 0 and content[1] < 0x80):
         raise WireError("DER number is empty, negative or not the shortest")
     return int.from_bytes(content), rest
