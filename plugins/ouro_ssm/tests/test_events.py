@@ -14,6 +14,7 @@ import pytest
 from ouro_core.contracts.packets import Event, EventSet, FlowEnd, Options
 from ouro_core.model.errors import BadDescriptor, FlowTimeout, PacketsError, WouldBlock
 
+USER = os.getuid() or 1000  # whose pool is not the shared one; only root can give one away
 NON_BLOCKING = Options(read_blocking=False, write_blocking=False)
 
 
@@ -179,7 +180,7 @@ def test_sets_with_descriptors_share_the_lane(host: Any) -> None:
 def test_over_several_domains(host: Any, sleep: bool) -> None:
     """The ends of one client may be in the shared pool, in a user's, and in a pair: one set has all of them."""
     client = host.client()
-    shared, user = host.client(), host.client(uid=1000)
+    shared, user = host.client(), host.client(uid=USER)
     flows = [host.flow(client, shared), host.flow(client, user), client.pair()]
     events = client.event_set()
     for mine, _ in flows:
@@ -196,7 +197,7 @@ def test_over_several_domains(host: Any, sleep: bool) -> None:
 
 
 def test_an_end_added_while_another_thread_waits(host: Any) -> None:
-    client, other = host.client(), host.client(uid=1000)
+    client, other = host.client(), host.client(uid=USER)
     events = client.event_set()
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.extend(events.wait(30.0)))
@@ -340,7 +341,7 @@ def test_space_in_the_pool(small: Any) -> None:
 def test_threads_attach_at_once_and_get_their_events(host: Any) -> None:
     """The event set of a domain is mapped once, whoever comes first."""
     for _ in range(20):
-        client, other = host.client(), host.client(uid=1000)
+        client, other = host.client(), host.client(uid=USER)
         flows = [host.create(client.ref, other.ref) for _ in range(4)]
         ends: list[FlowEnd] = []
         start = threading.Barrier(4)
@@ -380,7 +381,7 @@ def test_very_long_timeouts(host: Any, timeout: float) -> None:
 @pytest.mark.parametrize("descriptors", [0, 2, 4])
 def test_threads_with_sets_over_several_domains(host: Any, descriptors: int) -> None:
     """Some sleep in `wait`, some in a selector; each takes bits of the others, and none is forgotten."""
-    client, other, user = host.client(), host.client(), host.client(uid=1000)
+    client, other, user = host.client(), host.client(), host.client(uid=USER)
     count = 150
     flows = [host.flow(client, user if n % 2 else other) for n in range(4)]
     failures: list[object] = []
@@ -416,7 +417,7 @@ def test_threads_with_sets_over_several_domains(host: Any, descriptors: int) -> 
 
 def test_watched_descriptors_come_to_rest(host: Any) -> None:
     """After any traffic an empty poll leaves nothing readable: a loop would turn for ever."""
-    client, other, user = host.client(), host.client(), host.client(uid=1000)
+    client, other, user = host.client(), host.client(), host.client(uid=USER)
     flows = [host.flow(client, user if n % 2 else other) for n in range(3)]
     sets = []
     for mine, _ in flows:

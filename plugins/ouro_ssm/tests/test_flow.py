@@ -22,6 +22,7 @@ from ouro_core.model.errors import (
     WouldBlock,
 )
 
+USER = os.getuid() or 1000  # whose pool is not the shared one; only root can give one away
 NON_BLOCKING = Options(read_blocking=False, write_blocking=False)
 PATIENCE = Options(read_timeout=30.0, write_timeout=30.0)
 
@@ -338,11 +339,11 @@ def test_options_may_be_wrong(host: Any) -> None:
 def test_flow_memory_is_sealed_and_closed_to_others(host: Any) -> None:
     import fcntl
 
-    a, b = host.client(), host.client(uid=1000)
+    a, b = host.client(), host.client(uid=USER)
     grant = host.create(a.ref, b.ref).grant(0)
     for fd in (*grant.fds[:3], grant.fds[7]):
         st = os.fstat(fd)
-        assert (st.st_uid, st.st_mode & 0o777) == (1000, 0o600)
+        assert (st.st_uid, st.st_mode & 0o777) == (USER, 0o600)
         assert fcntl.fcntl(fd, 1034) == 7
         assert not os.get_inheritable(fd)
         with pytest.raises(OSError, match="not permitted"):
@@ -392,7 +393,7 @@ def test_the_bits_of_an_event_set_are_used_again(host: Any) -> None:
 def test_random_life(host: Any) -> None:
     """Anything in any order; what is accepted arrives, in order, and nothing is left."""
     choose = random.Random(7)
-    one, two = host.client(), host.client(uid=1000)
+    one, two = host.client(), host.client(uid=USER)
     for _ in range(30):
         a, b = host.flow(one, two)
         ends, counter = (a, b), 0
