@@ -94,6 +94,7 @@ class Geometry:
     head_room: int = 256
     tail_room: int = 32
     receive_share: float = 0.25  # of every class, which applications' writes leave to receivers
+    shards: int = 4  # parts of every class, so that clients do not fight for the same words; `blocks` is their total
 
 
 SHARED_GEOMETRY: Final = Geometry(

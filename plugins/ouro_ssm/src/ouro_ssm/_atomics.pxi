@@ -29,6 +29,9 @@ cdef extern from *:
 
     OU_INLINE uint8_t  ou_load8(const uint8_t *p)              { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     OU_INLINE void     ou_store8(uint8_t *p, uint8_t v)        { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    OU_INLINE int      ou_cas8(uint8_t *p, uint8_t old, uint8_t new_) {
+        return __atomic_compare_exchange_n(p, &old, new_, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    }
     OU_INLINE uint32_t ou_load(const uint32_t *p)              { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     OU_INLINE uint32_t ou_load_acquire(const uint32_t *p)      { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     OU_INLINE void     ou_store(uint32_t *p, uint32_t v)       { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
@@ -59,6 +62,7 @@ cdef extern from *:
     OU_INLINE void     ou_withdraw(uint32_t *p, uint32_t wish) { __atomic_fetch_and(p, ~wish, __ATOMIC_SEQ_CST); }
 
     OU_INLINE uint64_t ou_load64(const uint64_t *p)            { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    OU_INLINE void     ou_store64(uint64_t *p, uint64_t v)     { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     OU_INLINE uint64_t ou_exchange64(uint64_t *p, uint64_t v)  { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); }
     OU_INLINE uint64_t ou_fetch_or64(uint64_t *p, uint64_t v)  { return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST); }
     OU_INLINE uint64_t ou_fetch_and64(uint64_t *p, uint64_t v) { return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST); }
@@ -164,6 +168,7 @@ cdef extern from *:
 
     uint8_t ou_load8(const uint8_t *) nogil
     void ou_store8(uint8_t *, uint8_t) nogil
+    bint ou_cas8(uint8_t *, uint8_t, uint8_t) nogil
     uint32_t ou_load(const uint32_t *) nogil
     uint32_t ou_load_acquire(const uint32_t *) nogil
     void ou_store(uint32_t *, uint32_t) nogil
@@ -178,6 +183,7 @@ cdef extern from *:
     uint32_t ou_take_wish(uint32_t *) nogil
     void ou_withdraw(uint32_t *, uint32_t) nogil
     uint64_t ou_load64(const uint64_t *) nogil
+    void ou_store64(uint64_t *, uint64_t) nogil
     uint64_t ou_exchange64(uint64_t *, uint64_t) nogil
     uint64_t ou_fetch_or64(uint64_t *, uint64_t) nogil
     uint64_t ou_fetch_and64(uint64_t *, uint64_t) nogil

@@ -1,5 +1,10 @@
 # What Python holds: the ends of flows.
 
+cdef inline bint hungry_since(int64_t since) noexcept nogil:
+    """Whether who has waited for a block since then (0: has not) goes first."""
+    return since and ou_now() - since > HUNGER
+
+
 cdef list STATES = [State(i) for i in range(32)]
 
 
@@ -234,8 +239,8 @@ cdef class FlowEnd:
     cdef bint _put(self, const char *data, size_t length) except False:
         """One packet into the ring, not published; waits as the options say."""
         cdef EndCore e = self.core
-        cdef int64_t end = -1, now
-        cdef int met = put(e, data, length)
+        cdef int64_t end = -1, now, since = 0
+        cdef int met = put(e, data, length, False)
         while met != DONE:
             if met >= TOO_LONG or not e.write_blocking:
                 self._refuse(met, length)
@@ -243,9 +248,12 @@ cdef class FlowEnd:
             if met == NO_SLOT:
                 self._await_slot(now, end)
             else:
-                self._await_block(length, now, end)
+                since = since or now
+                self._await_block(length, now, end, now - since > HUNGER)
             self._ready()
-            met = put(e, data, length)
+            met = put(e, data, length, hungry_since(since))
+        if since and hungry_since(since):
+            was_fed(e.pool)
         return True
 
     cdef int64_t _patience(self, int64_t *end) except -1:
@@ -270,33 +278,38 @@ cdef class FlowEnd:
                     rc = sleep_write(e, self.token, end - now if end >= 0 else -1)
         self._back_from_write(rc)
 
-    cdef _await_block(self, size_t length, int64_t now, int64_t end):
+    cdef _await_block(self, size_t length, int64_t now, int64_t end, bint hungry):
         """Frees wake the pool's waiter word; changes of this flow's state do as well."""
         cdef EndCore e = self.core
         cdef int rc = 0
         cdef uint32_t armed
         cdef Pool keep = e.pool_object
-        cdef int64_t start = now, until = now + spin_budget(&e.write_spin, now, e.longest_spin)
+        cdef int64_t start = now, until = now + spin_budget(&e.write_spin, now, e.longest_spin), left
         e.writers += 1
-        while now < until and not self._block_free(length):
+        while now < until and not self._block_free(length, hungry):
             with nogil:
                 now = spin_yield(now)
         if now >= until:
             e.write_spin.credit -= now - start
-            armed = ou_arm(keep.view.waiter, FUTEX)
+            armed = ou_arm_also(keep.view.waiter, FUTEX | HUNGRY if hungry else FUTEX)
             ou_fence_after_rmw()
-            if not self._block_free(length):
+            if not self._block_free(length, hungry):
                 e.sleeps += 1
                 with nogil:
                     now = ou_now() if end >= 0 else 0
+                    left = end - now if end >= 0 else -1
+                    if not hungry and others_first(&keep.view) and not 0 <= left < DEFERENCE:
+                        left = DEFERENCE  # nobody tells when it is over
                     if end < 0 or now < end:
-                        rc = ou_futex_wait(keep.view.waiter, armed, end - now if end >= 0 else -1)
+                        rc = ou_futex_wait(keep.view.waiter, armed, left)
         self._back_from_write(rc)
 
-    cdef bint _block_free(self, size_t length):
+    cdef bint _block_free(self, size_t length, bint hungry):
         """Or there is no use in waiting for one."""
         cdef EndCore e = self.core
-        return e.token != self.token or tx_state(e) or block_free(e.pool, length, e.receiver)
+        if e.token != self.token or tx_state(e):
+            return True
+        return (hungry or not others_first(e.pool)) and block_free(e.pool, length, e.receiver)
 
     cdef _back_from_write(self, int rc):
         cdef EndCore e = self.core
@@ -347,7 +360,7 @@ cdef class FlowEnd:
                         self._ready()
                         self._put(<const char *> view.buf, view.len)
                     elif e.token == self.token:
-                        met = put(e, <const char *> view.buf, view.len)
+                        met = put(e, <const char *> view.buf, view.len, False)
                     else:
                         met = REFUSED
                 finally:
@@ -362,7 +375,7 @@ cdef class FlowEnd:
 
     def alloc(self, Py_ssize_t n):
         cdef EndCore e = self.core
-        cdef int64_t end = -1
+        cdef int64_t end = -1, now, since = 0
         cdef uint32_t block
         if n < 0 or n > e.pool_object.longest:
             self._ready()
@@ -371,12 +384,16 @@ cdef class FlowEnd:
             self._ready()
             if tx_state(e):
                 self._refuse(REFUSED, n)
-            block = alloc_block(e.pool, n, e.receiver)
+            block = take_for(e, n, hungry_since(since))
             if block:
+                if since and hungry_since(since):
+                    was_fed(e.pool)
                 return make_packet(e.pool_object, block, e.pool.head_room, <uint32_t> n)
             if not e.write_blocking:
                 self._refuse(NO_BLOCK, n)
-            self._await_block(n, self._patience(&end), end)
+            now = self._patience(&end)
+            since = since or now
+            self._await_block(n, now, end, now - since > HUNGER)
 
     def send(self, Packet packet not None):
         cdef EndCore e = self.core
@@ -387,6 +404,7 @@ cdef class FlowEnd:
         if not packet.length or packet.pool.segment.inode != e.pool_object.segment.inode:
             self._put(at, packet.length)
             publish(e)
+            e.copied += packet.length != 0
             packet.release()
             return
         while True:
@@ -437,7 +455,7 @@ cdef class FlowEnd:
         cdef EndCore e = self.core
         return {
             "tx": e.tx_packets, "tx_bytes": e.tx_bytes, "rx": e.rx_packets, "rx_bytes": e.rx_bytes,
-            "rejected": e.rejected, "sleeps": e.sleeps, "wakes": e.wakes,
+            "rejected": e.rejected, "copied": e.copied, "sleeps": e.sleeps, "wakes": e.wakes,
         }
 
     # ------------------------------------------------------------ what shall be

@@ -2,7 +2,7 @@
 # processes write stand 128 bytes apart, because processors fetch cache lines in pairs.
 
 cdef enum:
-    LAYOUT = 1
+    LAYOUT = 2
     FEATURES = 0                     # no bit is defined; a set one means that we do not understand the segment
     POOL_MAGIC = 0x4C4F4F50          # "POOL"
     FLOW_MAGIC = 0x574F4C46          # "FLOW"
@@ -11,7 +11,8 @@ cdef enum:
     RING = 1024                      # slots
     HALF = 512
     CLASSES = 16                     # at most, in a pool
-    SHARDS = 4
+    MOST_SHARDS = 16
+    MOVED = 0x80                     # in a shard byte: the block came from another shard, and was not freed since
     CLASS_SHIFT = 24                 # block id = (class + 1) << 24 | index; 0 is "no block"
     INDEX_MASK = 0xFFFFFF
     RING_TAG = 0x80000000            # in an owner word: in a ring. Else a client id, or 0: free
@@ -25,6 +26,8 @@ cdef enum:
     FUTEX = 1                        # wake who sleeps on this word
     NOTIFY_BULK = 2                  # set the bit in the event set, lane bulk
     NOTIFY_LOOP = 3                  # the same, lane loop
+    # On a pool these are bits: who has waited for long says so.
+    HUNGRY = 2
     # On lanes of an event set these are bits, because one thread may sleep while another polls:
     LANE_FUTEX = 1
     LANE_BELL = 2
@@ -53,22 +56,28 @@ ctypedef struct ClassHead:
     uint32_t count
     uint32_t quota                   # blocks that applications may take; the rest is the receivers'
     uint64_t owners                  # offset: u32 a block
-    uint64_t shards                  # offset: u8 a block, the shard of its last allocator
-    uint64_t hints                   # offset: SHARDS bitmaps of (count + 63) / 64 u64 words
+    uint64_t shards                  # offset: u8 a block, the shard of its last allocator; MOVED
+    uint64_t hints                   # offset: for each shard a bitmap of (count + 63) / 64 u64 words
     uint64_t data                    # offset
     uint64_t failed                  # allocations that found nothing, here or above
-    uint64_t zero
+    uint64_t moves                   # offset: Moves, one a shard
+
+ctypedef struct Moves:               # of one class and shard; for people, nothing depends on them
+    uint64_t stolen                  # blocks that allocators of this shard took from another one
+    uint64_t migrated                # blocks that were freed into this shard, but taken from another one
 
 ctypedef struct PoolHead:
     Head head
     uint32_t classes
     uint32_t head_room
     uint32_t tail_room
-    uint32_t zero0
+    uint32_t shards
     uint64_t total
     uint8_t zero1[88]
-    uint32_t waiter                  # FUTEX: someone sleeps until a block, any block, is freed
-    uint8_t zero2[124]
+    uint32_t waiter                  # FUTEX: someone sleeps until a block, any block, is freed; HUNGRY: since long
+    uint32_t zero2
+    uint64_t hungry                  # ns: until then the hungry come first
+    uint8_t zero3[112]
     ClassHead table[CLASSES]
 
 ctypedef struct Slot:

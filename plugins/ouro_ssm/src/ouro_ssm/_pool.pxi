@@ -10,6 +10,7 @@ ctypedef struct ClassView:           # our own checked copy of the class: the on
     uint8_t *shards
     uint64_t *hints
     uint64_t *failed
+    Moves *moves
     char *data
 
 ctypedef struct Magazine:            # up to 64 hints taken at once; what a death loses here the scan of owners finds
@@ -21,8 +22,10 @@ ctypedef struct PoolView:
     uint32_t head_room
     uint32_t tail_room
     uint32_t me
-    uint32_t shard
+    uint32_t shards
+    uint32_t shard                   # ours
     uint32_t *waiter
+    uint64_t *hungry
     ClassView table[CLASSES]
     Magazine magazines[2][CLASSES]   # applications, receivers
 
@@ -50,17 +53,20 @@ cdef inline bint room_valid(PoolView *p, uint32_t block, uint32_t offset, uint32
 cdef inline bint claim_block(PoolView *p, ClassView *c, uint32_t index) noexcept nogil:
     if ou_load(&c.owners[index]) or not ou_cas(&c.owners[index], 0, p.me):
         return False
-    ou_store8(&c.shards[index], <uint8_t> p.shard)
+    if ou_load8(&c.shards[index]) != p.shard:
+        ou_store8(&c.shards[index], <uint8_t> (p.shard | MOVED))
+        ou_fetch_add64(&c.moves[p.shard].stolen, 1)
     return True
 
 
 cdef bint refill(PoolView *p, ClassView *c, Magazine *m, uint32_t limit) noexcept nogil:
     """Takes a word of hints below `limit`, first of our shard, then of the others."""
-    cdef uint32_t turn, w, shards = SHARDS, words = (limit + 63) >> 6
+    cdef uint32_t turn, w, shard = p.shard, words = (limit + 63) >> 6
     cdef uint64_t mask, got
     cdef uint64_t *hints
-    for turn in range(shards):
-        hints = c.hints + <size_t> ((p.shard + turn) % SHARDS) * c.words
+    for turn in range(p.shards):
+        hints = c.hints + <size_t> shard * c.words
+        shard = shard + 1 if shard + 1 < p.shards else 0
         for w in range(words):
             mask = <uint64_t> -1 if limit - (w << 6) >= 64 else ((<uint64_t> 1) << (limit - (w << 6))) - 1
             if ou_load64(&hints[w]) & mask:
@@ -126,15 +132,54 @@ cdef inline void hint_block(PoolView *p, uint32_t block) noexcept nogil:
     """A full fence too: the block was freed before, waiter words are read after."""
     cdef ClassView *c = &p.table[(block >> CLASS_SHIFT) - 1]
     cdef uint32_t index = block & INDEX_MASK
-    cdef uint32_t shard = ou_load8(&c.shards[index]) % SHARDS
+    cdef uint8_t seen = ou_load8(&c.shards[index])
+    cdef uint32_t shard = seen & ~<uint32_t> MOVED
+    if shard >= p.shards:
+        shard = 0                    # another user wrote that
+    if seen & MOVED:
+        # Who took the block meanwhile has written his shard, which must stay.
+        ou_cas8(&c.shards[index], seen, <uint8_t> shard)
+        ou_fetch_add64(&c.moves[shard].migrated, 1)
     ou_fetch_or64(&c.hints[<size_t> shard * c.words + (index >> 6)], (<uint64_t> 1) << (index & 63))
     ou_fence_after_rmw()
 
 
+# Who waits for a block competes with those who never sleep, and these are faster: without help it might wait for ever.
+# So a thread that has waited for HUNGER says so in its wish, and who takes the wish makes all others keep away from free
+# blocks, for DEFERENCE or until one of the hungry was fed. It is a time and no lock: nobody has to take it back.
+
+cdef enum:
+    HUNGER = 1000000                 # ns
+    DEFERENCE = 1000000
+
+
+cdef void wake_waiters(PoolView *p) noexcept nogil:
+    if ou_take_wish(p.waiter) & HUNGRY:
+        ou_store64(p.hungry, ou_now() + DEFERENCE)
+    ou_futex_wake(p.waiter)
+
+
 cdef inline void wake_pool(PoolView *p) noexcept nogil:
     if ou_wish(p.waiter):
-        ou_take_wish(p.waiter)
-        ou_futex_wake(p.waiter)
+        wake_waiters(p)
+
+
+cdef bint still_hungry(uint64_t until) noexcept nogil:
+    cdef uint64_t now = ou_now()
+    return now < until <= now + DEFERENCE
+
+
+cdef inline bint others_first(PoolView *p) noexcept nogil:
+    """Whether blocks that are free are not for those who have just come."""
+    cdef uint64_t until = ou_load64(p.hungry)
+    return until and still_hungry(until)
+
+
+cdef void was_fed(PoolView *p) noexcept nogil:
+    """A hungry one got its block: those that kept away look again."""
+    ou_store64(p.hungry, 0)
+    ou_fence()
+    wake_pool(p)
 
 
 cdef inline void free_block(PoolView *p, uint32_t block, uint32_t owner) noexcept nogil:
@@ -163,13 +208,17 @@ cdef class Pool:
         cdef PoolHead *head = <PoolHead *> self.segment.base
         cdef PoolView *p = &self.view
         p.me = me
-        p.shard = me % SHARDS
         p.waiter = &head.waiter
+        p.hungry = &head.hungry
         p.classes = ou_load(&head.classes)
         p.head_room = ou_load(&head.head_room)
         p.tail_room = ou_load(&head.tail_room)
-        if not (0 < p.classes <= CLASSES and p.head_room <= 65536 and p.tail_room <= 65536):
-            raise PacketsError(f"{what}: {p.classes} classes, {p.head_room}+{p.tail_room} bytes of room make no sense")
+        p.shards = ou_load(&head.shards)
+        if not (0 < p.classes <= CLASSES and p.head_room <= 65536 and p.tail_room <= 65536
+                and 0 < p.shards <= MOST_SHARDS):
+            raise PacketsError(f"{what}: {p.classes} classes, {p.shards} shards, {p.head_room}+{p.tail_room} bytes of "
+                               "room make no sense")
+        p.shard = me % p.shards
         for c in range(p.classes):
             self._check_class(&p.table[c], &head.table[c], what)
             if c and p.table[c].payload <= p.table[c - 1].payload:
@@ -179,7 +228,8 @@ cdef class Pool:
     cdef _check_class(self, ClassView *v, ClassHead *h, str what):
         cdef uint64_t size = self.segment.size
         cdef uint64_t owners = ou_load64(&h.owners), shards = ou_load64(&h.shards)
-        cdef uint64_t hints = ou_load64(&h.hints), data = ou_load64(&h.data)
+        cdef uint64_t hints = ou_load64(&h.hints), data = ou_load64(&h.data), moves = ou_load64(&h.moves)
+        cdef uint64_t number = self.view.shards
         v.payload = ou_load(&h.payload)
         v.stride = ou_load(&h.stride)
         v.count = ou_load(&h.count)
@@ -188,9 +238,9 @@ cdef class Pool:
         fits = (
             0 < v.count <= INDEX_MASK and 0 < v.quota <= v.count and 0 < v.payload < 1 << 30
             and v.payload + self.view.head_room + self.view.tail_room <= v.stride < 1 << 31
-            and owners % 4 == 0 and hints % 8 == 0 and max(owners, shards, hints, data) < size
+            and owners % 4 == 0 and hints % 8 == 0 and moves % 8 == 0 and max(owners, shards, hints, data, moves) < size
             and owners + 4 * <uint64_t> v.count <= size and shards + v.count <= size
-            and hints + 8 * <uint64_t> v.words * SHARDS <= size
+            and hints + 8 * <uint64_t> v.words * number <= size and moves + sizeof(Moves) * number <= size
             and data + <uint64_t> v.stride * v.count <= size
         )
         if not fits:
@@ -200,6 +250,7 @@ cdef class Pool:
         v.hints = <uint64_t *> (self.segment.base + hints)
         v.data = self.segment.base + data
         v.failed = &h.failed
+        v.moves = <Moves *> (self.segment.base + moves)
 
     @property
     def inode(self):
@@ -237,8 +288,8 @@ cdef class Pool:
             v, h = &self.view.table[c], &head.table[c]
             h.payload, h.stride, h.count, h.quota = v.payload, v.stride, v.count, v.quota
             h.owners, h.shards = <char *> v.owners - base, <char *> v.shards - base
-            h.hints, h.data = <char *> v.hints - base, v.data - base
-        write_pool(self.segment, self.uid, self.view.classes, self.view.head_room, self.view.tail_room)
+            h.hints, h.data, h.moves = <char *> v.hints - base, v.data - base, <char *> v.moves - base
+        write_pool(self.segment, self.uid, self.view.classes, self.view.shards, self.view.head_room, self.view.tail_room)
 
     def usage(self):
         """A list of (payload, blocks, blocks in use, failed allocations), one a class."""
@@ -250,6 +301,23 @@ cdef class Pool:
                 used += ou_load(&self.view.table[c].owners[i]) != 0
             rows.append((self.view.table[c].payload, self.view.table[c].count, used,
                          ou_load64(self.view.table[c].failed)))
+        return rows
+
+    def shards(self):
+        """For each class a list with, for each shard, (blocks, of these free, stolen, migrated)."""
+        cdef uint32_t c, i, shard, shards = self.view.shards
+        cdef ClassView *v
+        rows = []
+        for c in range(self.view.classes):
+            v = &self.view.table[c]
+            counts = [[0, 0, ou_load64(&v.moves[shard].stolen), ou_load64(&v.moves[shard].migrated)]
+                      for shard in range(shards)]
+            for i in range(v.count):
+                shard = ou_load8(&v.shards[i]) & ~<uint32_t> MOVED
+                count = counts[shard if shard < shards else 0]
+                count[0] += 1
+                count[1] += ou_load(&v.owners[i]) == 0
+            rows.append([tuple(count) for count in counts])
         return rows
 
     def owners(self):
@@ -268,14 +336,19 @@ cdef size_t aligned(size_t n, size_t to) noexcept:
     return (n + to - 1) // to * to
 
 
-def create_pool(uint32_t uid, geometry, owner, gid, mode):
-    """A memfd with an empty pool of this Geometry. PacketsError: a geometry that makes no sense, no memory."""
+cdef tuple plan_pool(geometry):
+    """One row (payload, blocks, owners, hints, shards, moves, stride, data) a class, and the size of it all."""
     classes = sorted((c.payload, c.blocks) for c in geometry.classes if c.blocks)
     reserve = geometry.receive_share
     if not 0 < len(classes) <= CLASSES or len({payload for payload, _ in classes}) < len(classes):
         raise PacketsError(f"a pool needs 1 to {CLASSES} classes of different size, not {classes}")
-    if any(not (0 < payload < 1 << 30 and 0 < blocks <= INDEX_MASK) for payload, blocks in classes):
-        raise PacketsError(f"size classes out of range: {classes}")
+    for payload, blocks in classes:
+        if not (0 < payload < 1 << 30 and 0 < blocks <= INDEX_MASK):
+            raise PacketsError(f"a class of {blocks} blocks of {payload} bytes; 1 to {INDEX_MASK} blocks of 1 to "
+                               f"{(1 << 30) - 1} bytes are possible")
+    count = sum(blocks for _, blocks in classes)
+    if not 0 < geometry.shards <= min(MOST_SHARDS, count):
+        raise PacketsError(f"{geometry.shards} shards for {count} blocks; use 1 to {min(MOST_SHARDS, count)}")
     if not (0 <= reserve < 1 and 0 <= geometry.head_room <= 65536 and 0 <= geometry.tail_room <= 65536):
         raise PacketsError(f"receive_share {reserve}, head_room {geometry.head_room} or tail_room "
                            f"{geometry.tail_room} out of range")
@@ -285,9 +358,10 @@ def create_pool(uint32_t uid, geometry, owner, gid, mode):
         words = (blocks + 63) // 64
         owners = aligned(offset, 128)
         hints = aligned(owners + 4 * blocks, 128)
-        shards = aligned(hints + 8 * words * SHARDS, 128)
+        moves = aligned(hints + 8 * words * geometry.shards, 128)
+        shards = aligned(moves + sizeof(Moves) * geometry.shards, 128)
         offset = shards + blocks
-        table.append([payload, blocks, owners, hints, shards])
+        table.append([payload, blocks, owners, hints, shards, moves])
     for row in table:
         # An odd number of cache lines, so that the same place of neighbouring blocks falls into different cache sets.
         stride = aligned(row[0] + geometry.head_room + geometry.tail_room, 64) | 64
@@ -295,7 +369,21 @@ def create_pool(uint32_t uid, geometry, owner, gid, mode):
         row += [stride, data]
         offset = data + stride * row[1]
     offset = aligned(offset, 4096)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if offset > memory:
+        raise PacketsError(f"a pool of {offset >> 20} MiB does not fit into the {memory >> 20} MiB of this machine; "
+                           f"give it fewer blocks")
+    return table, offset
 
+
+def pool_size(geometry):
+    """Bytes that a pool of this Geometry has. PacketsError: it makes no sense, or the machine has less memory."""
+    return plan_pool(geometry)[1]
+
+
+def create_pool(uint32_t uid, geometry, owner, gid, mode):
+    """A memfd with an empty pool of this Geometry. PacketsError: a geometry that makes no sense, no memory."""
+    table, offset = plan_pool(geometry)
     fd = create_memory(f"ouroboros.pool.{uid}", offset, owner, gid, mode)
     cdef Segment segment
     try:
@@ -305,22 +393,24 @@ def create_pool(uint32_t uid, geometry, owner, gid, mode):
         raise
     cdef PoolHead *head = <PoolHead *> segment.base
     cdef ClassHead *h
-    for n, (payload, blocks, owners, hints, shards, stride, data) in enumerate(table):
+    for n, (payload, blocks, owners, hints, shards, moves, stride, data) in enumerate(table):
         h = &head.table[n]
         h.payload, h.stride, h.count = payload, stride, blocks
-        h.quota = max(1, blocks - <int> (blocks * reserve))
-        h.owners, h.shards, h.hints, h.data = owners, shards, hints, data
-    write_pool(segment, uid, len(table), geometry.head_room, geometry.tail_room)
+        h.quota = max(1, blocks - <int> (blocks * geometry.receive_share))
+        h.owners, h.shards, h.hints, h.data, h.moves = owners, shards, hints, data, moves
+    write_pool(segment, uid, len(table), geometry.shards, geometry.head_room, geometry.tail_room)
     return fd
 
 
-cdef write_pool(Segment segment, uint32_t uid, uint32_t classes, uint32_t head_room, uint32_t tail_room):
+cdef write_pool(Segment segment, uint32_t uid, uint32_t classes, uint32_t shards, uint32_t head_room,
+                uint32_t tail_room):
     """The rest of a pool whose classes are there, in memory that is zero: all blocks are free, and hinted at in shard 0."""
     cdef PoolHead *head = <PoolHead *> segment.base
     cdef ClassHead *h
     cdef uint64_t *bits
     cdef uint32_t n, i
     head.classes = classes
+    head.shards = shards
     head.head_room = head_room
     head.tail_room = tail_room
     head.total = segment.size

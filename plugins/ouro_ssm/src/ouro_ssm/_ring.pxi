@@ -54,7 +54,7 @@ cdef class EndCore:
     cdef uint32_t tx_tag
     cdef bint receiver               # may use the last quarter of the pool
     cdef PoolView *pool
-    cdef uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes, rejected, sleeps, wakes
+    cdef uint64_t tx_packets, tx_bytes, rx_packets, rx_bytes, rejected, copied, sleeps, wakes
     cdef Ring *rx
     cdef uint32_t tail               # ours to write: packets taken
     cdef uint32_t head_seen
@@ -334,7 +334,14 @@ cdef inline void publish(EndCore e) noexcept nogil:
         grant_wish(e, &e.tx.notify)
 
 
-cdef inline int put(EndCore e, const char *data, size_t length) noexcept nogil:
+cdef inline uint32_t take_for(EndCore e, size_t length, bint hungry) noexcept nogil:
+    """A block, or 0: there is none, or others come first."""
+    if not e.receiver and others_first(e.pool) and not hungry:
+        return 0
+    return alloc_block(e.pool, length, e.receiver)
+
+
+cdef inline int put(EndCore e, const char *data, size_t length, bint hungry) noexcept nogil:
     """Copies one packet into the ring, not yet published. An empty one is a keep-alive: no block."""
     cdef uint32_t block
     cdef int met = slot_free(e)
@@ -346,7 +353,7 @@ cdef inline int put(EndCore e, const char *data, size_t length) noexcept nogil:
         return DONE
     if length > e.pool.table[e.pool.classes - 1].payload:
         return TOO_LONG
-    block = alloc_block(e.pool, length, e.receiver)
+    block = take_for(e, length, hungry)
     if not block:
         return NO_BLOCK
     memcpy(block_at(e.pool, block) + e.pool.head_room, data, length)
