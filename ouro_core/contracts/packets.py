@@ -536,6 +536,12 @@ class PacketBroker(ABC):
 
     @abstractmethod
     def counters(self) -> Mapping[str, int]: ...
+    def view(self) -> Mapping[str, object]:
+        """For the RIB, where it is `pools`: what there is to say of the memory beyond `counters`, such as JSON can say
+        it. Empty when a system has nothing to say.
+        """
+        return {}
+
     @abstractmethod
     def close(self) -> None: ...
 

@@ -20,15 +20,7 @@ from typing import Any
 from attrs import asdict, field, frozen
 
 from .. import __version__
-from ..contracts.packets import (
-    SHARED_GEOMETRY,
-    USER_GEOMETRY,
-    ClientRef,
-    Domain,
-    PacketBroker,
-    PacketSystem,
-    State,
-)
+from ..contracts.packets import ClientRef, Domain, PacketBroker, PacketSystem, State
 from ..ipcp.launcher import Launcher
 from ..model.errors import ConfigError, NotFound, NotPermitted, OuroError, OutOfMemory
 from ..model.irm_requests import Announced, RibRead
@@ -124,7 +116,7 @@ class Irm:
         self.registry = Registry()
         self.rib = Rib()
         self._system = choose_system(plugins, settings.packets, in_process)
-        self.broker: PacketBroker = self._system.broker(SHARED_GEOMETRY, USER_GEOMETRY)
+        self.broker: PacketBroker = self._system.broker(settings.shared_geometry, settings.user_geometry)
         self.starter = Starter(environment or {}, settings.start_window)
         suites = oap_suites(plugins)
         self.security = SecurityFiles(_security_directory(settings, in_process), suites)
@@ -271,6 +263,7 @@ class Irm:
         self.rib.publish("flows", lambda: {str(f.id): f.info for f in registry})
         self.rib.publish("ipcps", lambda: {i.name: i.info for i in registry.sorted_ipcps()})
         self.rib.publish("packets", lambda: dict(self.broker.counters()))
+        self.rib.publish("pools", lambda: dict(self.broker.view()))
 
     async def rib_read(self, path: str) -> Any:
         """A subtree of the RIB; parts of IPCPs are fetched from them."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from ..model.config import boolean, option, text
+from ..contracts.packets import SHARED_GEOMETRY, USER_GEOMETRY, Geometry, SizeClass
+from ..model.config import boolean, integer, option, text
 from ..model.names import MAX_PATH
 
 __all__ = ["IrmSettings"]
@@ -66,6 +67,36 @@ def _seconds(low: float, high: float) -> "Callable[[str], float]":
     return parse
 
 
+_PAYLOADS: Final = (64, 2**24)
+_MOST_BLOCKS: Final = 2**24 - 1
+_MOST_CLASSES: Final = 16
+
+
+def _classes(value: str) -> tuple[SizeClass, ...]:
+    """As "256:2048,512:1024": the largest payload of each class, and how many blocks it has."""
+    found = {}
+    for item in value.split(","):
+        payload, _, blocks = item.partition(":")
+        try:
+            size, count = int(payload), int(blocks)
+        except ValueError:
+            raise ValueError(f'needs classes as PAYLOAD:BLOCKS, such as 256:2048,512:1024; "{item}" is none') from None
+        if not _PAYLOADS[0] <= size <= _PAYLOADS[1]:
+            raise ValueError(f"a class is of {_PAYLOADS[0]} to {_PAYLOADS[1]} bytes, not of {size}")
+        if not 0 < count <= _MOST_BLOCKS:
+            raise ValueError(f"a class has 1 to {_MOST_BLOCKS} blocks, not {count}; leave out what shall not be there")
+        if size in found:
+            raise ValueError(f"class {size} stands there twice")
+        found[size] = count
+    if len(found) > _MOST_CLASSES:
+        raise ValueError(f"a pool has at most {_MOST_CLASSES} classes, not {len(found)}")
+    return tuple(SizeClass(size, found[size]) for size in sorted(found))
+
+
+def _show_classes(classes: tuple[SizeClass, ...]) -> str:
+    return ",".join(f"{c.payload}:{c.blocks}" for c in classes)
+
+
 @frozen
 class IrmSettings:
     """Table `[irmd]` of the configuration file."""
@@ -77,9 +108,31 @@ class IrmSettings:
         help="directory of security files; empty: /etc/ouroboros/security as root, else ~/.config/ouroboros/security",
     )
     packets: str = option("", parse=text(64), help="packet system; empty: ssm when it is installed, else heap")
+    shared_pool: tuple[SizeClass, ...] = option(
+        SHARED_GEOMETRY.classes,
+        parse=_classes,
+        show=_show_classes,
+        help="blocks of the pool of root, the service user and group ouroboros, as PAYLOAD:BLOCKS,PAYLOAD:BLOCKS",
+    )
+    user_pool: tuple[SizeClass, ...] = option(
+        USER_GEOMETRY.classes, parse=_classes, show=_show_classes, help="blocks of the pool of each other user"
+    )
+    shards: int = option(
+        SHARED_GEOMETRY.shards, parse=integer(1, 16), help="parts of each class of a pool; blocks are their total"
+    )
     accept_window: float = option(
         ACCEPT_WINDOW, parse=_seconds(0, 60), unit="s", help="how long a flow request waits for a process to accept"
     )
     start_window: float = option(
         START_WINDOW, parse=_seconds(0, 60), unit="s", help="how long it waits for a program started for it"
     )
+
+    @property
+    def shared_geometry(self) -> Geometry:
+        """Of the shared pool."""
+        return evolve(SHARED_GEOMETRY, classes=self.shared_pool, shards=self.shards)
+
+    @property
+    def user_geometry(self) -> Geometry:
+        """Of each user's pool."""
+        return evolve(USER_GEOMETRY, classes=self.user_pool, shards=self.shards)
