@@ -105,13 +105,14 @@ class Allocator:
     async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
         security = self._exchanges.security(request.dst)
         nobody: FlowTimeout | None = None
-        if self._settings.direct:
+        name = self._served_here(request.dst) if self._settings.direct else None
+        if name is not None:
             try:
-                found = await self._alloc_direct(process, request, security)
-                if found is not None:
-                    return found
+                waiter = await self._acceptor(name, lambda w: _share(w.process.ref, process.ref))
             except FlowTimeout as e:
-                nobody = e
+                nobody, waiter = e, None
+            if waiter is not None:
+                return await self._alloc_direct(process, request, security, name, waiter)
         try:
             ipcp = await self._find_layer(request.dst)
         except (UnknownName, IpcpError):
@@ -120,13 +121,14 @@ class Allocator:
             raise
         return await self._alloc_layer(process, request, security, ipcp)
 
-    async def _alloc_direct(self, process: Process, request: FlowAlloc, security: Security) -> Allocation | None:
-        name = self._registry.names.get(request.dst)
-        if name is None or not (name.processes or any(p.auto for p in name.programs)):
-            return None
-        waiter = await self._acceptor(name, lambda w: _share(w.process.ref, process.ref))
-        if waiter is None:
-            return None
+    def _served_here(self, dst: str) -> Name | None:
+        """A name that a process of this host is bound to, or that a program can be started for."""
+        name = self._registry.names.get(dst)
+        return name if name is not None and (name.processes or any(p.auto for p in name.programs)) else None
+
+    async def _alloc_direct(
+        self, process: Process, request: FlowAlloc, security: Security, name: Name, waiter: Waiter
+    ) -> Allocation:
         peer = ("user", process.uid)
         with self._answering(waiter):
             context = await self._exchanges.prepare(peer, request, security)
