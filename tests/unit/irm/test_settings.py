@@ -52,5 +52,5 @@ def test_classes_that_cannot_be(value: str, words: str) -> None:
 
 @pytest.mark.parametrize("value", ["0", "17", "-1", "four"])
 def test_numbers_of_shards_that_cannot_be(value: str) -> None:
-    with pytest.raises(ConfigError, match="shards.*from 1 to 16"):
+    with pytest.raises(ConfigError, match=r"shards.*from 1 to 16"):
         parse_config(IrmSettings, {"shards": value})
