@@ -197,7 +197,8 @@ def test_scribbling_everywhere_while_packets_run(host: Any, seed: int) -> None:
     stop.set()
     thread.join(30)
     assert not trouble
-    host.broker._domains[USER].pool.reap(set(host.broker._domains[USER].pool.owners()))
+    pool = host.broker._domains[USER].pool
+    pool.reap(set().union(*pool.owners()))
 
 
 def test_a_scribbled_pool_is_not_mapped(host: Any) -> None:

@@ -256,6 +256,10 @@ cdef class Pool:
     def inode(self):
         return self.segment.inode
 
+    @property
+    def size(self):
+        return self.segment.size
+
     def wake(self):
         """Also who was about to be woken by a process that died before it came to it."""
         ou_take_wish(self.view.waiter)
@@ -321,15 +325,17 @@ cdef class Pool:
         return rows
 
     def owners(self):
-        """How many blocks each owner word has: {word: blocks}. For tests and for finding leaks."""
+        """For each class {owner word: blocks}."""
         cdef uint32_t c, i, owner
-        found = {}
+        rows = []
         for c in range(self.view.classes):
+            found = {}
             for i in range(self.view.table[c].count):
                 owner = ou_load(&self.view.table[c].owners[i])
                 if owner:
                     found[owner] = found.get(owner, 0) + 1
-        return found
+            rows.append(found)
+        return rows
 
 
 cdef size_t aligned(size_t n, size_t to) noexcept:

@@ -22,6 +22,7 @@ from ouro_core.model.errors import OutOfMemory, PacketsError
 
 from . import _kernel
 from ._grant import ADMIT, FLOW, GrantData
+from .view import PoolView, Ring
 
 __all__ = ["SsmBroker", "SsmFlow"]
 
@@ -225,6 +226,12 @@ class SsmBroker(packets.PacketBroker):
     """PacketBroker of `ssm`. One thread."""
 
     def __init__(self, shared: Geometry, user: Geometry) -> None:
+        """PacketsError: pools that cannot be; said now, and not when the first user comes."""
+        for whose, geometry in (("shared", shared), ("a user's", user)):
+            try:
+                _kernel.pool_size(geometry)
+            except PacketsError as e:
+                raise PacketsError(f"{whose} pool: {e}") from None
         self._shared = shared
         self._user = user
         self._domains: dict[int, _Domain] = {}
@@ -317,6 +324,13 @@ class SsmBroker(packets.PacketBroker):
                 name = f"pool.{uid}.{payload}"
                 counts |= {f"{name}.total": total, f"{name}.used": used, f"{name}.failed": failed}
         return counts
+
+    def view(self) -> dict[str, PoolView]:
+        self._sweep_all()
+        rings: dict[int, Ring] = {}
+        for flow in (*self._flows.values(), *self._ending):
+            rings |= {_RING | flow._tag | end: Ring(flow=flow.flow_id, end=end) for end in range(2)}
+        return {str(uid): PoolView.of(domain.pool, rings) for uid, domain in self._domains.items()}
 
     def close(self) -> None:
         for flow in list(self._flows.values()):
