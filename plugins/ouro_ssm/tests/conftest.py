@@ -123,6 +123,7 @@ class Host:
 
     def __init__(self, shared: Geometry = SHARED_GEOMETRY, user: Geometry = USER_GEOMETRY) -> None:
         self.broker: SsmBroker = SsmPacketSystem.broker(shared, user)
+        self.admitted: dict[int, Grant] = {}
         self._ids = itertools.count(1)
         self._flow_ids = itertools.count(1)
         self._clients: list[PacketClient] = []
@@ -138,7 +139,9 @@ class Host:
         return grant.data, [os.dup(fd) for fd in grant.fds]
 
     def client(self, uid: int = 0) -> PacketClient:
-        client = SsmPacketSystem.client(*self.sent(self.broker.admit(self.new_ref(uid))))
+        grant = self.broker.admit(self.new_ref(uid))
+        client = SsmPacketSystem.client(*self.sent(grant))
+        self.admitted[client.ref.id] = grant
         self._clients.append(client)
         return client
 

@@ -443,7 +443,8 @@ def test_bells_that_others_spoil(host: Any, eventually: Any) -> None:
     flow = host.create(ours.ref, vandal.ref)
     a = ours.attach(*host.sent(flow.grant(0)), NON_BLOCKING)
     grant = flow.grant(1)
-    sockets = [socket.socket(fileno=os.dup(fd)) for fd in grant.fds if stat.S_ISSOCK(os.fstat(fd).st_mode)]
+    known = (*host.admitted[vandal.ref.id].fds, *grant.fds)
+    sockets = [socket.socket(fileno=os.dup(fd)) for fd in known if stat.S_ISSOCK(os.fstat(fd).st_mode)]
     b = vandal.attach(*host.sent(grant))
     events = ours.event_set()
     events.add(a)

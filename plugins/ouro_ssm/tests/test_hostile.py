@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ouro_ssm._grant import ADMIT, FLOW, GrantData
 from ouro_ssm.system import SsmPacketSystem
 
-from ouro_core.contracts.packets import ClientRef, Domain, FlowEnd, Grant, Options, State
+from ouro_core.contracts.packets import BrokerFlow, ClientRef, Domain, FlowEnd, Options, State
 from ouro_core.model.errors import FlowDown, OuroError, OutOfMemory, PacketsError, WouldBlock
 
 USER = os.getuid() or 1000  # whose pool is not the shared one; only root can give one away
@@ -28,10 +28,11 @@ HEAD, TAIL, NOTIFY, WWAIT, STATE = range(0, 640, 128)
 class Vandal:
     """A user's hand on the memory of a flow: its end is 1, so it writes ring 1 and reads ring 0."""
 
-    def __init__(self, grant: Grant) -> None:
+    def __init__(self, flow: BrokerFlow) -> None:
+        grant = flow.grant(0)  # ours, for it names all memory
         self.flow = mmap.mmap(grant.fds[0], os.fstat(grant.fds[0]).st_size)
         self.pool = mmap.mmap(grant.fds[1], os.fstat(grant.fds[1]).st_size)
-        self.events = [mmap.mmap(grant.fds[n], 4096) for n in (2, 7)]
+        self.events = [mmap.mmap(grant.fds[n], 4096) for n in (7, 2)]
 
     def put(self, ring: int, field: int, value: int) -> None:
         struct.pack_into("<I", self.flow, HEADER + ring * RING + field, value & 0xFFFFFFFF)
@@ -53,12 +54,11 @@ def victim(host: Any) -> tuple[FlowEnd, FlowEnd, Vandal]:
     """Our end, the user's end, and his hand."""
     ours, user = host.client(), host.client(uid=USER)
     flow = host.create(ours.ref, user.ref)
-    grant = flow.grant(1)
-    theirs = user.attach(*host.sent(grant))
+    theirs = user.attach(*host.sent(flow.grant(1)))
     end = ours.attach(*host.sent(flow.grant(0)))
     for each in (end, theirs):
         each.set_options(NON_BLOCKING)
-    return end, theirs, Vandal(grant)
+    return end, theirs, Vandal(flow)
 
 
 def drain(end: FlowEnd) -> list[bytes]:
@@ -143,7 +143,7 @@ def test_grants_and_tags_are_not_taken_from_shared_memory(host: Any) -> None:
     """He rewrites the whole header before we attach: that is noticed, and that is all."""
     ours, user = host.client(), host.client(uid=USER)
     flow = host.create(ours.ref, user.ref)
-    vandal = Vandal(flow.grant(1))
+    vandal = Vandal(flow)
     vandal.flow[:16] = bytes(16)
     with pytest.raises(PacketsError):
         ours.attach(*host.sent(flow.grant(0)))
@@ -337,10 +337,10 @@ def test_what_a_user_did_to_his_memory_ends_with_his_last_process(host: Any) -> 
     for _ in range(3):
         vandal = host.client(12345)
         flow = host.create(ours.ref, vandal.ref)
-        grant = flow.grant(1)
-        memory = [mmap.mmap(fd, 0) for fd in (os.dup(fd) for fd in grant.fds) if stat.S_ISREG(os.fstat(fd).st_mode)]
+        known = flow.grant(0).fds
+        memory = [mmap.mmap(fd, 0) for fd in (os.dup(fd) for fd in known) if stat.S_ISREG(os.fstat(fd).st_mode)]
         a = ours.attach(*host.sent(flow.grant(0)), NON_BLOCKING)
-        b = vandal.attach(*host.sent(grant), NON_BLOCKING)
+        b = vandal.attach(*host.sent(flow.grant(1)), NON_BLOCKING)
         events.add(a)
         b.write(b"good")
         assert events.wait(30.0)

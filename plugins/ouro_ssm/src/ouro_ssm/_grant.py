@@ -13,17 +13,25 @@ from attrs import frozen
 
 from ouro_core.model.errors import PacketsError
 
-__all__ = ["ADMIT", "FLOW", "GrantData"]
+__all__ = ["ADMIT", "CLIENT", "FLOW", "SHORT", "WHOLE", "GrantData"]
 
 ADMIT: Final = 1
-"""Of a client: its id, its own pool and event set. Six descriptors: places 1 to 6 of `_PLACES`."""
+"""Of a client: its id, its own pool and event set."""
 FLOW: Final = 2
 """Of one end of a flow."""
 
 _MAGIC: Final = b"OSSM"
 _LAYOUT: Final = 3
 _STRUCT: Final = struct.Struct("<4sHBB7I10sIII6x")
-_PLACES: Final = {ADMIT: bytes((255, 0, 1, 2, 3, 4, 5, 255, 255, 255)), FLOW: bytes(range(10))}
+_NONE: Final = 255
+CLIENT: Final = bytes((_NONE, 0, 1, 2, 3, 4, 5, _NONE, _NONE, _NONE))
+"""Places in the grant of a client."""
+WHOLE: Final = bytes(range(10))
+"""Places in the grant of an end in a domain that is not its client's own."""
+SHORT: Final = bytes((0, *(_NONE,) * 6, 1, 2, 3))
+"""Places in the grant of an end in its client's own domain: it has had pool and own set since it was admitted."""
+_DESCRIPTORS: Final = {ADMIT: {CLIENT: 6}, FLOW: {WHOLE: 10, SHORT: 4}}
+"""How many must have come."""
 
 
 @frozen(kw_only=True)
@@ -35,6 +43,7 @@ class GrantData:
     pool_uid: int
     owner: int
     own_set: int
+    places: bytes
     side: int = 0
     flow: int = 0
     tag: int = 0
@@ -42,12 +51,16 @@ class GrantData:
     own_bit: int = 0
     other_set: int = 0
     other_bit: int = 0
-    places: bytes = b""
+
+    @property
+    def short(self) -> bool:
+        """Whether it comes without pool and own set, which the client has."""
+        return self.places == SHORT
 
     def encode(self) -> bytes:
         return _STRUCT.pack(
             _MAGIC, _LAYOUT, self.kind, self.side, self.client, self.flow, self.pool_uid, self.own_set, self.own_bit,
-            self.other_set, self.other_bit, _PLACES[self.kind], self.owner, self.tag, self.shown,
+            self.other_set, self.other_bit, self.places, self.owner, self.tag, self.shown,
         )  # fmt: skip
 
     @classmethod
@@ -60,7 +73,7 @@ class GrantData:
             raise PacketsError(f"grant {magic!r} version {layout}: run the same version of ouro-ssm everywhere")
         if is_kind != kind or side > 1 or any(data[-6:]):
             raise PacketsError(f"grant of kind {is_kind}, side {side}; expected kind {kind}")
-        if any(place >= descriptors for place, known in zip(places, _PLACES[kind], strict=True) if known != 255):
+        if descriptors < _DESCRIPTORS[kind].get(places, descriptors + 1):
             raise PacketsError(f"grant names descriptors {list(places)}, but came with {descriptors}")
         own_set, own_bit, other_set, other_bit = numbers
         if not 0 < client < 1 << 31 or own_bit >= 4096 or other_bit >= 4096:

@@ -21,7 +21,7 @@ from ouro_core.contracts.packets import ClientRef, Domain, Geometry, Grant, Stat
 from ouro_core.model.errors import OutOfMemory, PacketsError
 
 from . import _kernel
-from ._grant import ADMIT, FLOW, GrantData
+from ._grant import ADMIT, CLIENT, FLOW, SHORT, WHOLE, GrantData
 from .view import PoolView, Ring
 
 __all__ = ["SsmBroker", "SsmFlow"]
@@ -29,8 +29,12 @@ __all__ = ["SsmBroker", "SsmFlow"]
 _LAST_TAG: Final = 0x7FFFFFFE
 _RING: Final = 0x80000000
 _GROUP: Final = "ouroboros"
-_SWEEP: Final = 64
+_SWEEP: Final = 8
 """Ending flows that are looked at whenever the broker does something."""
+# plain numbers: each operation with an enumeration takes a microsecond
+_DEAD: Final = int(State.DEAD)
+_ENDED: Final = int(State.CLOSED | State.DEAD)
+_OVER: Final = int(State.DOWN | State.CLOSED)
 _MAX_ENDING: Final = 4096
 """Destroyed flows of one user whose ends are still open. Each costs us a mapping, of which a process has 65530."""
 
@@ -162,41 +166,43 @@ class SsmFlow(packets.BrokerFlow):
         own, other = self._sides[end], self._sides[1 - end]
         if self._destroyed or own.gone:
             raise PacketsError(f"flow {self.flow_id} was destroyed, or its client left; allocate another one")
+        short = self._domain.domain == own.client.ref.domain
         data = GrantData(
-            kind=FLOW, side=end, client=own.client.ref.id, flow=self.flow_id, tag=self._tag,
-            pool_uid=self._domain.domain.uid, owner=self._domain.access.uid, own_set=own.events.number,
+            kind=FLOW, places=SHORT if short else WHOLE, side=end, client=own.client.ref.id, flow=self.flow_id,
+            tag=self._tag, pool_uid=self._domain.domain.uid, owner=self._domain.access.uid, own_set=own.events.number,
             own_bit=own.bit, other_set=other.events.number, other_bit=other.bit,
             shown=self.flow_id if flow_id is None else flow_id,
         )  # fmt: skip
-        return Grant(data.encode(), (self._fd, self._domain.fd, *own.events.own, *other.events.other))
+        has = () if short else (self._domain.fd, *own.events.own)
+        return Grant(data.encode(), (self._fd, *has, *other.events.other))
 
     def down(self, state: State = State.DOWN) -> None:
-        if state & State.DEAD and self._ended():
+        if state & _DEAD and self._ended():
             return
         if not self._reaped:
-            self._mark(state, State.UP)
+            self._mark(state, 0)
 
     def _ended(self) -> bool:
         """Whether an end was closed, or died: how a flow ended first is how it ended."""
-        return bool(State(self._segment.state()) & (State.CLOSED | State.DEAD))
+        return bool(self._segment.state() & _ENDED)
 
     def up(self) -> None:
         if self._destroyed or self._ended():
             raise PacketsError(
                 f"flow {self.flow_id} is {State(self._segment.state())!r}; it is never revived, allocate a new one"
             )
-        self._mark(State.UP, State.DOWN)
+        self._mark(0, State.DOWN)
 
     def destroy(self) -> None:
         if self._destroyed:
             return
         self._destroyed = True
         self._segment.revoke()
-        self._mark(State.DOWN | State.CLOSED, State.UP)
+        self._mark(_OVER, 0)
         os.close(self._fd)
         self._broker._destroyed(self)
 
-    def _mark(self, on: State, off: State) -> None:
+    def _mark(self, on: int, off: int) -> None:
         self._segment.mark(on, off)
         self._domain.pool.wake()
         for side in self._sides:
@@ -207,7 +213,7 @@ class SsmFlow(packets.BrokerFlow):
             if side.client is client:
                 side.gone = True
         how = State.DEAD | State.DOWN if died and not self._ended() else State.CLOSED
-        self._mark(how, State.UP)
+        self._mark(how, 0)
         self._reap()
 
     def _side_gone(self, end: int) -> bool:
@@ -255,8 +261,9 @@ class SsmBroker(packets.PacketBroker):
         self._clients[ref.id] = client
         domain.users += 1
         data = GrantData(
-            kind=ADMIT, client=ref.id, pool_uid=ref.domain.uid, owner=domain.access.uid, own_set=events.number
-        )
+            kind=ADMIT, places=CLIENT, client=ref.id, pool_uid=ref.domain.uid, owner=domain.access.uid,
+            own_set=events.number,
+        )  # fmt: skip
         return Grant(data.encode(), (domain.fd, *events.own))
 
     def create_flow(self, flow_id: int, a: ClientRef, b: ClientRef) -> SsmFlow:

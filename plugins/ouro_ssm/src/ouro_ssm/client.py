@@ -74,8 +74,7 @@ class SsmClient(packets.PacketClient):
         with _Descriptors(fds) as granted:
             grant = GrantData.decode(data, ADMIT, len(fds))
             self.ref = ClientRef(grant.client, Domain(grant.pool_uid))
-            self._pool = self._map_pool(granted, grant)
-            self._set = self._map_own_set(granted, grant)
+            self._pool, self._set = self._map_domain(granted, grant)
 
     def attach(self, data: bytes, fds: Sequence[int], options: Options = Options()) -> FlowEnd:  # noqa: B008
         with _Descriptors(fds) as granted:
@@ -84,8 +83,7 @@ class SsmClient(packets.PacketClient):
             if grant.client != self.ref.id:
                 raise PacketsError(f"the grant is for client {grant.client}, this is client {self.ref.id}")
             with self._mapping:
-                pool = self._map_pool(granted, grant)
-                own = self._map_own_set(granted, grant)
+                pool, own = self._own_domain(grant) if grant.short else self._map_domain(granted, grant)
                 other = self._map_other_set(granted, grant)
             end = _kernel.attach_end(
                 self, granted[grant.places[0]], grant.owner, grant.flow, grant.side, pool, grant.tag,
@@ -167,6 +165,18 @@ class SsmClient(packets.PacketClient):
             raise BadDescriptor(f"client {self.ref.id} is closed")
 
     # -------------------------------------------------------- mappings
+
+    def _own_domain(self, grant: GrantData) -> tuple[_kernel.Pool, _kernel.Events]:
+        """What we have had since we were admitted."""
+        if self._pool.uid != grant.pool_uid or self._set.number != grant.own_set:
+            raise PacketsError(
+                f"the grant is for the pool of uid {grant.pool_uid} and event set {grant.own_set}; "
+                f"this client has {self._pool.uid} and {self._set.number}"
+            )
+        return self._pool, self._set
+
+    def _map_domain(self, granted: _Descriptors, grant: GrantData) -> tuple[_kernel.Pool, _kernel.Events]:
+        return self._map_pool(granted, grant), self._map_own_set(granted, grant)
 
     def _map_pool(self, granted: _Descriptors, grant: GrantData) -> _kernel.Pool:
         place = grant.places[1]
