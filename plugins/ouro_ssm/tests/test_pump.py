@@ -462,11 +462,11 @@ class Vandal:
     def __init__(self, wire: Wire, key: int) -> None:
         self.client = wire.bench.client(user=True)
         flow = wire.bench.create(self.client, wire.ipcp)
-        grant = flow.grant(1)  # the IPCP's, for it names all memory
+        grant = flow.grant(0)
         self.flow = mmap.mmap(grant.fds[0], 0)
         self.pool = mmap.mmap(grant.fds[1], 0)
-        self.app = self.client.attach(*wire.bench.sent(flow.grant(0)), BLOCKING)
-        self.end = wire.ipcp.attach(*wire.bench.sent(grant), BLOCKING)
+        self.app = self.client.attach(*wire.bench.sent(grant), BLOCKING)
+        self.end = wire.ipcp.attach(*wire.bench.sent(flow.grant(1)), BLOCKING)
         wire.pump.bind(key, self.end, ROUTE)
 
     def slot(self, number: int) -> int:
@@ -580,7 +580,7 @@ def test_an_impossible_head_puts_the_flow_down_and_the_pump_goes_on(wire: Wire, 
 def test_a_user_who_rings_for_nothing_costs_no_sleep_for_good(wire: Wire, vandal: Vandal) -> None:
     """Spurious bits, and bells at which nothing has happened."""
     lanes = HEADER
-    events = [mmap.mmap(fd, 4096) for fd in wire.bench.flows[-1].grant(1).fds[7:8]]
+    events = [mmap.mmap(fd, 4096) for fd in wire.bench.flows[-1].grant(0).fds[2:3]]
     struct.pack_into("<Q", events[0], lanes + 128, (1 << 64) - 1)
     good, _ = wire.bound(64, ROUTE)
     good.write(b"x")

@@ -69,6 +69,7 @@ ctypedef struct Port:
     void *route                      # Route
     # of a forwarder
     int kind
+    uint64_t eid
     uint32_t cube
     uint8_t pci[LONGEST_HEADER]
     Port *waits_for                  # in whose ring there is no room for the next packet

@@ -77,12 +77,21 @@ cdef inline void *look_up(KeyTable *t, uint64_t key) noexcept nogil:
     return NULL
 
 
-cdef KeyTable *new_table(size_t keys) except NULL:
-    """Room for four times as many keys."""
+cdef size_t slots_for(size_t keys) noexcept:
+    """Four times as many, at least."""
     cdef size_t slots = 16
     while slots < 4 * keys:
         slots *= 2
-    cdef KeyTable *t = <KeyTable *> calloc(1, sizeof(KeyTable) + slots * sizeof(KeySlot))
+    return slots
+
+
+cdef inline size_t table_size(size_t slots) noexcept:
+    return sizeof(KeyTable) + slots * sizeof(KeySlot)
+
+
+cdef KeyTable *new_table(size_t keys) except NULL:
+    cdef size_t slots = slots_for(keys)
+    cdef KeyTable *t = <KeyTable *> calloc(1, table_size(slots))
     if t == NULL:
         raise OutOfMemory(f"no memory for a table of {slots} keys")
     t.mask = <uint32_t> slots - 1

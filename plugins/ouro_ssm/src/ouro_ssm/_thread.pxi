@@ -102,13 +102,19 @@ cdef class MoverThread:
     def __dealloc__(self):
         self.end()
         self._close_descriptors()
+        self._drop_lanes()
+        pthread_mutex_destroy(&self.m.lock)
+
+    cdef _drop_lanes(self):
         cdef Source *s = <Source *> self.m.sources
         cdef Source *next
+        self.m.sources = NULL
         while s != NULL:
             next = s.next
             free(s)
             s = next
-        pthread_mutex_destroy(&self.m.lock)
+        if self.lanes is not None:
+            self.lanes.clear()
 
     cdef _close_descriptors(self):
         for fd in (self.m.bell, self.m.epoll, self.m.socket, self.m.news_fd):
@@ -148,6 +154,10 @@ cdef class MoverThread:
         for port in self.ports.values():
             port.give_back()
         self._close_descriptors()
+        # Ends, their client and this object hold each other: nothing would ever be freed.
+        self.m.news = NULL
+        self.ports.clear()
+        self._drop_lanes()
 
     # ------------------------------------------------------------ ports
 
@@ -235,6 +245,12 @@ cdef class MoverThread:
     cdef forget(self, MoverPort port):
         """Takes it out of all tables."""
 
+    cdef disown(self, MoverPort port):
+        """It could not be put into the tables after all."""
+        self.forget(port)
+        port.give_back()
+        del self.ports[<size_t> &port.c]
+
     # ------------------------------------------------------------ tables
 
     cdef wait_quiescent(self):
@@ -263,6 +279,11 @@ cdef class MoverThread:
         copy = copied_table(old)
         set_key(copy, key, value)
         self.exchange(table, copy)
+
+    cdef remove_key(self, void **table, uint64_t key, MoverPort port):
+        """If it still stands for this port."""
+        if look_up(<KeyTable *> table[0], key) == &port.c:
+            self.put_key(table, key, NULL)
 
     cdef exchange(self, void **place, void *value):
         """Another table or route; frees the one that was there."""

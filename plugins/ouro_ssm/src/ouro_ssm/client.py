@@ -117,9 +117,14 @@ class SsmClient(packets.PacketClient):
 
     def forwarder(self, program: ForwardProgram) -> Forwarder:
         self._open()
-        from ouro_core.builtin.movers import PythonForwarder
+        from .movers import NativeForwarder
 
-        return self._started(PythonForwarder(self, program))
+        if self._has_native_mover():
+            from ouro_core.builtin.movers import PythonForwarder
+
+            return self._started(PythonForwarder(self, program))
+        self._native = forwarder = NativeForwarder(program)
+        return self._started(forwarder)
 
     def relay(self, a: End, b: End, batch: int = 32) -> Mover:
         self._open()

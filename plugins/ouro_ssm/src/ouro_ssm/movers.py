@@ -6,6 +6,7 @@ mover, as the kernel releases the GIL while it waits for its thread to be done w
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
@@ -13,14 +14,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
-from ouro_core.builtin.movers import address
-from ouro_core.contracts.packets import FlowEnd, ManagementFrame, Mover, MoverEvent, Pump
-from ouro_core.contracts.programs import PumpProgram, Route
+from ouro_core.builtin.movers import address, fields
+from ouro_core.contracts.packets import End, FlowEnd, Forwarder, ManagementFrame, Mover, MoverEvent, Pump
+from ouro_core.contracts.programs import ForwardProgram, Group, PumpProgram, Route
 from ouro_core.model.errors import PacketsError
 
 from . import _kernel
 
-__all__ = ["NativePump"]
+__all__ = ["NativeForwarder", "NativeMover", "NativePump"]
 
 _SO_RXQ_OVFL: Final = 40
 _SO_RCVBUFFORCE: Final = 33
@@ -87,6 +88,11 @@ class NativeMover(Mover, Generic[T]):
             if not self._stopped:
                 self._thread.stop()
                 self._stopped = True
+                self._drop_tables()
+
+    def _drop_tables(self) -> None:
+        """Ends, their client and its mover hold each other, and natives are unknown to the garbage collector."""
+        self._ports.clear()
 
 
 class NativePump(NativeMover[_kernel.PumpThread], Pump):
@@ -103,7 +109,7 @@ class NativePump(NativeMover[_kernel.PumpThread], Pump):
                 raise KeyError(key)
             if not 0 <= key < 1 << 64:
                 raise PacketsError(f"key {key} is not in 0..2**64-1")
-            self._ports[key] = self._thread.bind(key, end, self._aim(route))
+            self._ports[key] = self._thread.bind(key, _native(end), self._aim(route))
 
     def set_route(self, key: int, route: Route | None) -> None:
         with self._changing():
@@ -138,6 +144,107 @@ class NativePump(NativeMover[_kernel.PumpThread], Pump):
             peer = route.source[size:]
             address.unpack(peer)
         return route.header, to, route.source[:size], peer
+
+
+class NativeForwarder(NativeMover[_kernel.ForwardThread], Forwarder):
+    """Fulfils `Forwarder`. The key of events and flow counters is the port."""
+
+    def __init__(self, program: ForwardProgram) -> None:
+        super().__init__(_kernel.ForwardThread(program))
+        self._program = program
+        self._numbers = itertools.count(1)
+        self._eids: dict[int, tuple[_kernel.MoverPort, bool]] = {}  # whether it is a flow
+        self._eid_of: dict[int, int] = {}  # by port
+
+    def add_network(self, end: End, cube: int = 0) -> int:
+        with self._changing():
+            self._check_cube(cube)
+            return self._place(self._thread.add_network(next(self._numbers), _native(end), cube))
+
+    def add_flow(self, eid: int, end: FlowEnd, destination: int, remote_eid: int, cube: int = 0) -> int:
+        with self._changing():
+            self._check_cube(cube)
+            self._check_eid(eid, flow=True)
+            program = self._program
+            pci = bytearray(program.header)
+            try:
+                fields.put(program.destination, pci, destination)
+                fields.put(program.eid, pci, remote_eid)
+            except OverflowError:
+                raise PacketsError(
+                    f"destination {destination} or EID {remote_eid} does not fit into the header of this layer"
+                ) from None
+            pci[program.cube] = cube
+            pci[program.ttl] = program.max_ttl
+            port = self._thread.add_flow(next(self._numbers), _native(end), eid, bytes(pci), cube)
+            return self._place(port, eid, flow=True)
+
+    def add_component(self, eid: int, end: FlowEnd) -> int:
+        with self._changing():
+            self._check_eid(eid, flow=False)
+            port = self._thread.add_component(next(self._numbers), _native(end), eid)
+            return self._place(port, eid, flow=False)
+
+    def _place(self, port: _kernel.MoverPort, eid: int | None = None, flow: bool = False) -> int:
+        self._ports[port.key] = port
+        if eid is not None:
+            self._eids[eid] = port, flow
+            self._eid_of[port.key] = eid
+        return port.key
+
+    def _check_cube(self, cube: int) -> None:
+        if not 0 <= cube < self._program.cubes:
+            raise PacketsError(f"there is no QoS cube {cube}; this layer has 0 to {self._program.cubes - 1}")
+
+    def _check_eid(self, eid: int, flow: bool) -> None:
+        first = self._program.first_flow_eid
+        if (eid >= first) is not flow or not 0 <= eid < 1 << 64:
+            raise PacketsError(f"EID {eid} does not fit: flows have {first} and more, components less")
+        if eid in self._eids:
+            raise KeyError(eid)
+
+    def remove(self, port: int, drain: float = 0.0) -> None:
+        with self._changing():
+            handle = self._bound(port)
+            self._thread.remove(handle, drain)
+            self._forget_eid(handle)
+
+    def _freed(self, port: _kernel.MoverPort) -> None:
+        super()._freed(port)
+        self._forget_eid(port)
+
+    def _forget_eid(self, port: _kernel.MoverPort) -> None:
+        """Once: it may be another port's by now."""
+        eid = self._eid_of.pop(port.key, None)
+        if eid is not None:
+            del self._eids[eid]
+
+    def _drop_tables(self) -> None:
+        super()._drop_tables()
+        self._eids.clear()
+
+    def set_routes(self, cube: int, routes: Mapping[int, Group]) -> None:
+        with self._changing():
+            self._check_cube(cube)
+            table = {}
+            for destination, group in routes.items():
+                if not 0 <= destination < 1 << 64:
+                    raise PacketsError(f"destination {destination} is not in 0..2**64-1")
+                table[destination] = int(group.mode), tuple(port for port in group.ports if 0 <= port < 1 << 64)
+            self._thread.set_routes(cube, table)
+
+    def feedback(self, eid: int, ece: int) -> None:
+        """For a flow that is gone: nothing, as the UPDATE may have been on its way."""
+        with self._changing():
+            port, is_flow = self._eids.get(eid, (None, False))
+            if port is not None and is_flow:
+                self._thread.feedback(port, ece & 0xFFFF)
+
+
+def _native(end: End) -> _kernel.FlowEnd:
+    if not isinstance(end, _kernel.FlowEnd):
+        raise PacketsError(f"a {type(end).__name__} has stages; put a relay and one end of a pair between")
+    return end
 
 
 def _own_socket(fd: int) -> int:
