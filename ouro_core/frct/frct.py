@@ -1,0 +1,155 @@
+"""`Frct`: flow and retransmission control at one end of a flow (flows.md 7). Sans-IO.
+
+Theory of operation. A `Sender` and a `Receiver` that know nothing of each other, and the packets: what one sends
+carries what the other has to say. Payloads go down with `send` and come up with `take`; packets from the peer go in
+with `receive`, and those that nobody asked for come out of `outgoing`: acknowledgements, windows, rendez-vous and
+packets sent again. Whoever holds an `Frct` looks into `outgoing` after every call and after time-outs. `now` is in
+seconds of one monotonic clock, sizes and numbers count packets.
+
+Nothing is believed that the peer cannot know, every queue has at most 256 packets, and any bytes are a valid input.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ouro_core.wire.frct import FIXED, PCI_SIZE, Flags, FrctPci
+
+from .receiver import Receiver
+from .sender import Sender
+
+__all__ = ["Frct"]
+
+_DATA: Final = int(Flags.DATA)
+_DRF: Final = int(Flags.DRF)
+_ACK: Final = int(Flags.ACK)
+_FC: Final = int(Flags.FC)
+_RDVS: Final = int(Flags.RDVS)
+_ASK: Final = FrctPci(Flags.RDVS).encode()
+
+
+class Frct:
+    """`reliable`: lost packets are sent again. `mpl`: maximum packet lifetime of the layer, seconds. `random`: gives 32
+    random bits.
+    """
+
+    def __init__(self, reliable: bool, mpl: float, random: Callable[[], int]) -> None:
+        self.reliable = reliable
+        self.linger = reliable
+        """Whether the flow goes on at its end until all is acknowledged."""
+        self.sender = Sender(reliable, mpl, random)
+        self.receiver = Receiver(reliable, mpl)
+        self.heard = float("-inf")
+        """When the last packet came."""
+        self.malformed = 0
+
+    # ---- down
+
+    def room(self, now: float) -> int:
+        """How many packets may be sent now."""
+        return self.sender.room(now)
+
+    def send(self, payload: bytes, now: float) -> bytes:
+        """The packet that carries `payload`. Only when there is room."""
+        flags, seqno = self.sender.next(payload, now)
+        said, ackno = self.receiver.say(now)
+        return FIXED.pack(flags << 24 | said, seqno & 0xFFFFFFFF, ackno) + payload
+
+    def take_back(self, count: int) -> None:
+        """The last `count` packets of `send` never left: they use up no numbers."""
+        self.sender.take_back(count)
+
+    # ---- up
+
+    def receive(self, packet: bytes, now: float) -> None:
+        """A packet of the peer, or any other bytes."""
+        if len(packet) < PCI_SIZE:
+            self.malformed += 1
+            return
+        word, seqno, ackno = FIXED.unpack_from(packet)
+        flags = word >> 24
+        self.heard = now
+        if flags & _RDVS:
+            self.receiver.due = now
+            return
+        if flags & _ACK and self.reliable:
+            self.sender.acknowledge(ackno, now, not flags & _DATA)
+        if flags & _FC:
+            self.sender.window(word & 0xFFFFFF, now)
+        if flags & _DATA:
+            self.receiver.data(seqno, bool(flags & _DRF), packet[PCI_SIZE:], now)
+
+    @property
+    def ready(self) -> int:
+        """Packets that can be taken."""
+        return self.receiver.ready
+
+    def take(self, now: float) -> bytes | None:
+        """The next payload in order, if there is one."""
+        return self.receiver.take(now)
+
+    def take_many(self, most: int, now: float) -> list[bytes]:
+        """Up to `most` payloads."""
+        return self.receiver.take_many(most, now)
+
+    # ---- of its own
+
+    def pending(self, now: float) -> bool:
+        """Whether `outgoing` may have something."""
+        return self.receiver.due <= now or self.sender.has_more
+
+    def outgoing(self, now: float) -> list[bytes]:
+        """What is to be sent now, each packet once."""
+        packets = []
+        for flags, seqno, payload in self.sender.again(now):
+            said, ackno = self.receiver.say(now)
+            packets.append(FIXED.pack(flags << 24 | said, seqno & 0xFFFFFFFF, ackno) + payload)
+        if self.sender.asks(now):
+            packets.append(_ASK)
+        if self.receiver.due <= now:
+            said, ackno = self.receiver.say(now)
+            if said:
+                packets.append(FIXED.pack(said, 0, ackno))
+        return packets
+
+    def next_timeout(self) -> float:
+        """When to call `handle_timeout` and look into `outgoing`; infinity: never."""
+        return min(self.sender.next_timeout(), self.receiver.due)
+
+    def handle_timeout(self, now: float) -> None:
+        """Time is up, or not; early calls are harmless."""
+        self.sender.handle_timeout(now)
+
+    # ---- end
+
+    @property
+    def expired(self) -> bool:
+        """The peer did not acknowledge a packet within 120 s: the flow is down."""
+        return self.sender.expired
+
+    @property
+    def unacknowledged(self) -> int:
+        """Packets that the peer does not have for certain."""
+        return self.sender.unacknowledged
+
+    def last_words(self, now: float) -> bytes | None:
+        """The packet that ends the flow, if there is something to acknowledge (flows.md 7.9)."""
+        ackno = self.receiver.last_words(now)
+        return None if ackno is None else FIXED.pack(_ACK << 24, 0, ackno)
+
+    def quarantine(self, now: float) -> float:
+        """Seconds for which the layer must not use the flow's end for another flow (delta-t)."""
+        return max(self.sender.quarantine(now), self.receiver.quarantine(now))
+
+    def counters(self) -> dict[str, int]:
+        """Packets sent again, questions for the window, and packets received that were dropped or not believed."""
+        sender, receiver = self.sender, self.receiver
+        return {
+            "retransmitted": sender.retransmitted,
+            "rendezvous": sender.rendezvous,
+            "round_trips": sender.round_trip.samples,
+            "duplicates": receiver.duplicates,
+            "out_of_window": receiver.out_of_window,
+            "gaps": receiver.lost,
+            "malformed": self.malformed,
+            "strange": sender.strange,
+        }

@@ -1,0 +1,167 @@
+"""`Receiver`: the half of FRCT that puts packets in order, and says what was received and how much more may come.
+
+Theory of operation. A run begins with a packet that has DRF, when nothing was received for two packet lifetimes plus
+what the sender's retransmissions and our acknowledgements may take; before that nothing is delivered, acknowledged or
+admitted. (The prototype says a window of zero then, and its peer never writes again: flows.md 7.6.) Only packets that
+belong to the run keep it alive.
+
+On a reliable flow packets that come early wait in `_early`; with the missing one they move on to `_ready`, from where
+the application takes them. What is in `_ready` is acknowledged: it is in order and will be delivered. On the others
+`_next` jumps over what is missing, and late packets are dropped. In both cases the window ends as many packets after
+`_next` as there is room in `_ready`, so losses do not shrink it.
+
+What there is to say goes with the data of our own, or 10 ms later alone, or at once when 32 packets wait for an
+answer, when a reader made room for a peer that may be waiting for it, for duplicates (our answer was lost), and for the
+first packets behind a hole and the one that fills it.
+"""
+
+from collections import deque
+from math import inf
+from typing import Final
+
+from ouro_core.wire.frct import Flags
+
+from .sender import ACK_DELAY, QUEUE, START_WINDOW, A, R
+
+__all__ = ["Receiver"]
+
+_AT_ONCE: Final = 32
+"""Packets without an answer that are too many."""
+_ROOM: Final = 64
+"""Packets of room that are worth a message."""
+_LOW: Final = QUEUE // 2
+"""Packets that the peer may send: with more it does not need to know of room."""
+_REPEATS: Final = 6
+"""Messages about one hole; the sender wants three, some may be lost."""
+_FC: Final = int(Flags.FC) << 24
+_ACK_FC: Final = int(Flags.ACK | Flags.FC) << 24
+
+
+class Receiver:
+    """`mpl`: maximum packet lifetime, seconds."""
+
+    def __init__(self, reliable: bool, mpl: float) -> None:
+        self.reliable = reliable
+        self.due = inf
+        """When there is something to say at the latest."""
+        self.duplicates = self.out_of_window = self.lost = 0
+        self._inactivity = 2 * mpl + A + R
+        self._until = -inf
+        self._next = 0
+        self._ready: deque[bytes] = deque()
+        self._early: dict[int, bytes] = {}
+        self._said = self._admitted = 0  # the last acknowledgement and window that the peer was told
+        self._repeats = 0  # messages about the hole at `_next`
+
+    # ---- packets
+
+    def data(self, seqno: int, begins: bool, payload: bytes, now: float) -> None:
+        """A packet with DATA. `seqno`: 32 bits; `begins`: it has DRF."""
+        if now > self._until:
+            if not begins:
+                self.out_of_window += 1
+                return
+            self._next = self._said = seqno
+            self._admitted = seqno + START_WINDOW
+            self._early.clear()
+            self._repeats = 0
+        ahead = (seqno - self._next + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        if ahead < 0:
+            self.duplicates += 1
+            if self.reliable:
+                self.due = now
+        elif self.reliable:
+            self._ordered(ahead, payload, now)
+        else:
+            self._latest(ahead, payload, now)
+
+    def _ordered(self, ahead: int, payload: bytes, now: float) -> None:
+        if ahead >= QUEUE - len(self._ready):
+            self.out_of_window += 1
+            self.due = now
+            return
+        self._until = now + self._inactivity
+        if ahead:
+            if self._next + ahead in self._early:
+                self.duplicates += 1
+                return
+            self._early[self._next + ahead] = payload
+            if self._repeats < _REPEATS:
+                self.due = now
+            return
+        self._ready.append(payload)
+        self._next += 1
+        if self._early:
+            while (early := self._early.pop(self._next, None)) is not None:
+                self._ready.append(early)
+                self._next += 1
+            self._repeats = 0
+            self.due = now
+        else:
+            self._schedule(now)
+
+    def _latest(self, ahead: int, payload: bytes, now: float) -> None:
+        self._until = now + self._inactivity
+        self.lost += ahead
+        self._next += ahead + 1
+        if len(self._ready) < QUEUE:
+            self._ready.append(payload)
+        else:
+            self.out_of_window += 1
+        self._schedule(now)
+
+    def _schedule(self, now: float) -> None:
+        waiting = self._next - self._said
+        left = self._admitted - self._next
+        room = QUEUE - len(self._ready) - left
+        if waiting >= _AT_ONCE or (room >= _ROOM and left <= _LOW and not waiting):
+            self.due = now
+        elif self.due == inf and ((waiting and self.reliable) or (room > 0 and left <= _LOW)):
+            self.due = now + ACK_DELAY
+
+    def take(self, now: float) -> bytes | None:
+        """The next packet in order, if there is one."""
+        if not self._ready:
+            return None
+        payload = self._ready.popleft()
+        self._schedule(now)
+        return payload
+
+    def take_many(self, most: int, now: float) -> list[bytes]:
+        """Up to `most` packets."""
+        ready = self._ready
+        found = [ready.popleft() for _ in range(min(most, len(ready)))]
+        if found:
+            self._schedule(now)
+        return found
+
+    @property
+    def ready(self) -> int:
+        """Packets that can be taken."""
+        return len(self._ready)
+
+    # ---- what the peer is told
+
+    def say(self, now: float) -> tuple[int, int]:
+        """(flags and window, acknowledgement) for a packet that is sent now; 0, 0 before the run."""
+        self.due = inf
+        if now > self._until:
+            return 0, 0
+        if self._early:
+            self._repeats += 1
+        self._said = self._next
+        self._admitted = self._next + QUEUE - len(self._ready)
+        if self.reliable:
+            return _ACK_FC | self._admitted & 0xFFFFFF, self._next & 0xFFFFFFFF
+        return _FC | self._admitted & 0xFFFFFF, 0
+
+    def last_words(self, now: float) -> int | None:
+        """What is to be acknowledged before the flow ends, if anything is."""
+        if now > self._until or self._next == self._said:
+            return None
+        self._said = self._next
+        return self._next & 0xFFFFFFFF
+
+    def quarantine(self, now: float) -> float:
+        """Seconds for which the run goes on if nothing more is received."""
+        return max(self._until - now, 0.0)
