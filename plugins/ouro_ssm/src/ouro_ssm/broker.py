@@ -336,7 +336,8 @@ class SsmBroker(packets.PacketBroker):
         self._sweep_all()
         rings: dict[int, Ring] = {}
         for flow in (*self._flows.values(), *self._ending):
-            rings |= {_RING | flow._tag | end: Ring(flow=flow.flow_id, end=end) for end in range(2)}
+            for end, side in enumerate(flow._sides):
+                rings[_RING | flow._tag | end] = Ring(flow=flow.flow_id, writer=side.client.ref.id)
         return {str(uid): PoolView.of(domain.pool, rings) for uid, domain in self._domains.items()}
 
     def close(self) -> None:

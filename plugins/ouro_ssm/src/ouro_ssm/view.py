@@ -11,10 +11,10 @@ __all__ = ["ClassView", "Owner", "PoolView", "Ring", "ShardView"]
 
 @frozen
 class Ring:
-    """What end `end` wrote to a flow, and nobody has read."""
+    """What client `writer` wrote to a flow, and nobody has read."""
 
     flow: int
-    end: int
+    writer: int
 
 
 @frozen
