@@ -1,45 +1,39 @@
-"""Certificates of an authority of one's own: keys, self-signed and issued certificates, and how they get to disk."""
+"""Certificates of an authority of one's own: keys, self-signed and issued certificates, and how they get to disk.
+
+Keys and signatures are the authenticators', so that plugins' families can be issued, too. `cryptography` builds the
+certificate around a key of its own; key, algorithm and signature are then replaced in the DER.
+"""
 
 import os
 import tempfile
-from collections.abc import Callable
+from base64 import encodebytes
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from hashlib import sha1
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from ..model.errors import ConfigError, Exists, InvalidArgument, NotFound, NotPermitted
+from ..builtin.classic.authenticators import AUTHENTICATORS
+from ..contracts.crypto import Authenticator, Credentials, NewKey
+from ..model.errors import AuthenticationFailed, ConfigError, Exists, InvalidArgument, NotFound, NotPermitted
+from ..plugins.kinds import BROUGHT_BY
+from ..wire.der import BIT_STRING, SEQUENCE, elements, take, value
 
-__all__ = ["ALGORITHMS", "Pair", "issue", "load_pair", "make_authority", "write_pair"]
+__all__ = ["DEFAULT_KIND", "Pair", "issue", "key_kinds", "load_pair", "make_authority", "write_pair"]
 
-PrivateKey: TypeAlias = Any
-
-ALGORITHMS: Final[dict[str, Callable[[], PrivateKey]]] = {
-    "p256": lambda: ec.generate_private_key(ec.SECP256R1()),
-    "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
-    "p521": lambda: ec.generate_private_key(ec.SECP521R1()),
-    "rsa2048": lambda: rsa.generate_private_key(65537, 2048),
-    "rsa3072": lambda: rsa.generate_private_key(65537, 3072),
-    "rsa4096": lambda: rsa.generate_private_key(65537, 4096),
-    "ed25519": ed25519.Ed25519PrivateKey.generate,
-    "ed448": ed448.Ed448PrivateKey.generate,
-}
-"""What keys can be made, the usual one first."""
+DEFAULT_KIND: Final = "p256"
 _SKEW: Final = timedelta(minutes=5)
 """How much earlier than now certificates begin to be valid, for hosts whose clocks are behind."""
 _LONGEST: Final = 64
 """Characters of a common name (X.520)."""
+_ALGORITHM, _KEY = 2, 6
+"""Places in what is signed of a certificate, which begins with the version."""
 
 
 @frozen
@@ -47,30 +41,76 @@ class Pair:
     """A certificate and its private key."""
 
     certificate: x509.Certificate
-    key: PrivateKey
+    key_pem: bytes = field(repr=False)
+    """Unencrypted PKCS#8, PEM."""
 
 
-def make_authority(name: str, algorithm: str, days: int) -> Pair:
-    """A self-signed authority."""
-    key = ALGORITHMS[algorithm]()
-    subject = _subject(name)
-    builder = _builder(subject, subject, key, days).add_extension(x509.BasicConstraints(True, None), critical=True)
-    return Pair(_signed(builder.add_extension(_usage(authority=True), critical=True), key), key)
+def key_kinds(makers: Iterable[Authenticator] = AUTHENTICATORS) -> list[str]:
+    """What keys can be made here, the usual ones first."""
+    kinds = [kind for maker in makers if maker.unavailable is None for kind in maker.key_kinds]
+    return sorted(kinds, key=lambda kind: kind != DEFAULT_KIND)
 
 
-def issue(authority: Pair, name: str, algorithm: str, days: int) -> Pair:
-    """A certificate for a name, signed by the authority. InvalidArgument: no certificate can have such a name."""
+def make_authority(name: str, kind: str, days: int, makers: Iterable[Authenticator] = AUTHENTICATORS) -> Pair:
+    """A self-signed authority. InvalidArgument: no such name, or kind of key."""
+    maker = _maker(kind, makers)
+    subject, key = _subject(name), maker.new_key(kind)
+    builder = (
+        _builder(subject, subject, key, days)
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .add_extension(_usage(authority=True), critical=True)
+    )
+    unsigned = _template(builder, key)
+    own = Pair(unsigned, _pem(key.private))
+    return evolve(own, certificate=_signed(unsigned, *_credentials(own, [maker])))
+
+
+def issue(authority: Pair, name: str, kind: str, days: int, makers: Iterable[Authenticator] = AUTHENTICATORS) -> Pair:
+    """A certificate for a name, signed by the authority. InvalidArgument: no certificate can have such a name, or
+    nothing here makes such a key. ConfigError: the authority's key cannot be used here.
+    """
     if "," in name or "/" in name:
         raise InvalidArgument(f'"{name}": of a name with "," or "/" peers read only what stands before that')
-    key = ALGORITHMS[algorithm]()
+    makers = list(makers)
+    key = _maker(kind, makers).new_key(kind)
     issuer = authority.certificate
     builder = (
         _builder(_subject(name), issuer.subject, key, days)
         .add_extension(x509.BasicConstraints(False, None), critical=True)
         .add_extension(_usage(authority=False), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), critical=False)  # type: ignore[arg-type]
+        .add_extension(x509.AuthorityKeyIdentifier(_key_id(_parts(issuer)[_KEY]), None, None), critical=False)
     )
-    return Pair(_signed(builder, authority.key), key)
+    return Pair(_signed(_template(builder, key), *_credentials(authority, makers)), _pem(key.private))
+
+
+def _maker(kind: str, makers: Iterable[Authenticator]) -> Authenticator:
+    makers = list(makers)
+    for maker in makers:
+        if kind in maker.key_kinds:
+            if maker.unavailable is not None:
+                raise InvalidArgument(f'keys "{kind}" cannot be made here: {maker.unavailable}')
+            return maker
+    for family, distribution in BROUGHT_BY["authenticators"].items():
+        if kind.startswith(family.lower()) and family not in [maker.name for maker in makers]:
+            raise InvalidArgument(
+                f'keys "{kind}" come with the distribution {distribution}, which is not installed, or not loaded'
+            )
+    raise InvalidArgument(f'"{kind}" is no kind of key here; known: {", ".join(key_kinds(makers))}')
+
+
+def _credentials(pair: Pair, authenticators: Iterable[Authenticator]) -> tuple[Authenticator, Credentials]:
+    """What signs with this key. ConfigError."""
+    pem = pair.certificate.public_bytes(Encoding.PEM)
+    try:
+        for authenticator in authenticators:
+            if authenticator.unavailable is None and (loaded := authenticator.load(pem, pair.key_pem)) is not None:
+                return authenticator, loaded
+    except AuthenticationFailed as e:
+        raise ConfigError(f"the authority's key: {e}") from None
+    raise ConfigError(
+        f"nothing here signs with the key of {pair.certificate.subject.rfc4514_string()}, of the kind "
+        f"{pair.certificate.public_key_algorithm_oid.dotted_string}; install the plugin that it was made with"
+    )
 
 
 def _subject(name: str) -> x509.Name:
@@ -79,18 +119,16 @@ def _subject(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: PrivateKey, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: NewKey, days: int) -> x509.CertificateBuilder:
     now = datetime.now(UTC).replace(microsecond=0)
-    public = key.public_key()
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _SKEW)
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier(_key_id(key.public)), critical=False)
     )
 
 
@@ -101,9 +139,42 @@ def _usage(authority: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-def _signed(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
-    hashing = None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
-    return builder.sign(key, hashing)
+# ---------------------------------------------------------------- DER
+
+
+def _template(builder: x509.CertificateBuilder, key: NewKey) -> x509.Certificate:
+    """The certificate with this key, and a signature that is none."""
+    stand_in = Ed25519PrivateKey.generate()
+    built = builder.public_key(stand_in.public_key()).sign(stand_in, None)
+    parts = _parts(built)
+    parts[_KEY] = key.public
+    return _assembled(parts, built.signature)
+
+
+def _signed(template: x509.Certificate, signer: Authenticator, credentials: Credentials) -> x509.Certificate:
+    parts = _parts(template)
+    parts[_ALGORITHM] = signer.signature_algorithm(credentials)
+    return _assembled(parts, signer.sign(credentials, value(SEQUENCE, b"".join(parts)), None))
+
+
+def _assembled(parts: list[bytes], signature: bytes) -> x509.Certificate:
+    content = value(SEQUENCE, b"".join(parts)) + parts[_ALGORITHM] + value(BIT_STRING, b"\0" + signature)
+    return x509.load_der_x509_certificate(value(SEQUENCE, content))
+
+
+def _parts(certificate: x509.Certificate) -> list[bytes]:
+    """The values of what is signed."""
+    return list(elements(take(SEQUENCE, certificate.tbs_certificate_bytes)[0]))
+
+
+def _pem(key: bytes) -> bytes:
+    return b"-----BEGIN PRIVATE KEY-----\n" + encodebytes(key) + b"-----END PRIVATE KEY-----\n"
+
+
+def _key_id(public: bytes) -> bytes:
+    """Of a SubjectPublicKeyInfo: SHA-1 of the bits of the key (RFC 5280, 4.2.1.2)."""
+    bits = list(elements(take(SEQUENCE, public)[0]))[1]
+    return sha1(take(BIT_STRING, bits)[0][1:], usedforsecurity=False).digest()
 
 
 # ---------------------------------------------------------------- files
@@ -112,15 +183,13 @@ def _signed(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certifica
 def load_pair(certificate: Path, key: Path) -> Pair:
     """Those of an authority. NotFound, NotPermitted, ConfigError."""
     try:
-        return Pair(
-            x509.load_pem_x509_certificate(certificate.read_bytes()), load_pem_private_key(key.read_bytes(), None)
-        )
+        return Pair(x509.load_pem_x509_certificate(certificate.read_bytes()), key.read_bytes())
     except FileNotFoundError as e:
         raise NotFound(f"{e.filename} does not exist: there is no authority; make one: ouro pki init") from None
     except OSError as e:
         raise NotPermitted(f"cannot read {e.filename}: {e.strerror}") from None
-    except (ValueError, TypeError) as e:
-        raise ConfigError(f"{certificate}, {key}: {e}") from None
+    except ValueError as e:
+        raise ConfigError(f"{certificate}: {e}") from None
 
 
 def write_pair(pair: Pair, certificate: Path, key: Path, force: bool) -> None:
@@ -128,8 +197,7 @@ def write_pair(pair: Pair, certificate: Path, key: Path, force: bool) -> None:
     for path in (certificate, key):
         if not force and path.exists():
             raise Exists(f"{path} exists; with --force it is replaced")
-    pem = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write(key, pem, 0o600, 0o700 if key.parent.name == "pki" else 0o755)
+    _write(key, pair.key_pem, 0o600, 0o700 if key.parent.name == "pki" else 0o755)
     _write(certificate, pair.certificate.public_bytes(Encoding.PEM), 0o644, 0o755)
 
 

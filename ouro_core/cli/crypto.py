@@ -36,6 +36,8 @@ class _Entry:
     plugin: str
     available: bool
     why_not: str = ""
+    note: str = ""
+    """What other libraries are for, or why they are not used."""
 
 
 @click.group()
@@ -70,7 +72,7 @@ def _survey(host: PluginHost) -> Iterator[_Entry]:
             why_not = suite.unavailable
             yield _Entry(
                 suite.name, label, suite.nid, suite.rank, suite.provider or plugin, plugin,
-                why_not is None, " ".join((why_not or "").split()),
+                why_not is None, " ".join((why_not or "").split()), " ".join(suite.note.split()),
             )  # fmt: skip
         for name, distribution in BROUGHT_BY.get(kind, {}).items():
             if name not in suites:
@@ -82,5 +84,5 @@ def _survey(host: PluginHost) -> Iterator[_Entry]:
 
 def _row(entry: _Entry) -> tuple[str, ...]:
     numbers = ("-" if number is None else str(number) for number in (entry.nid, entry.strength))
-    available = "yes" if entry.available else f"no: {entry.why_not}"
+    available = f"yes{f' ({entry.note})' if entry.note else ''}" if entry.available else f"no: {entry.why_not}"
     return (entry.algorithm, entry.kind, *numbers, entry.provider, available)

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from ..model.errors import OuroError
-from .certificates import ALGORITHMS, issue, load_pair, make_authority, write_pair
+from .certificates import DEFAULT_KIND, issue, load_pair, make_authority, write_pair
 from .inspection import Inspector, security_directory
 
 __all__ = ["pki"]
@@ -28,7 +28,11 @@ _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 def _algorithm(what: str) -> Callable[[FC], FC]:
     return click.option(
-        "--algorithm", type=click.Choice(list(ALGORITHMS)), default="p256", show_default=True, help=f"Key of {what}."
+        "--algorithm",
+        metavar="KIND",
+        default=DEFAULT_KIND,
+        show_default=True,
+        help=f"Key of {what}; a word that is none shows all of them.",
     )
 
 
@@ -52,8 +56,9 @@ def pki() -> None:
 def init(name: str, algorithm: str, days: int, directory: str | None, force: bool) -> None:
     """Make an authority: its certificate is in cacert/ca.pem, its key in pki/ca.key.pem."""
     try:
-        certificate, key = _authority(security_directory(directory))
-        write_pair(make_authority(name, algorithm, days), certificate, key, force)
+        inspector = Inspector(security_directory(directory))
+        certificate, key = _authority(inspector.directory)
+        write_pair(make_authority(name, algorithm, days, inspector.suites.authenticators), certificate, key, force)
     except OuroError as e:
         raise click.ClickException(str(e)) from None
     print(f"{certificate}\n{key}")
@@ -76,7 +81,8 @@ def issue_(name: str, client: str | None, algorithm: str, days: int, directory: 
     try:
         inspector = Inspector(security_directory(directory))
         folder = inspector.folder(name, client)
-        pair = issue(load_pair(*_authority(inspector.directory)), name, algorithm, days)
+        authority = load_pair(*_authority(inspector.directory))
+        pair = issue(authority, name, algorithm, days, inspector.suites.authenticators)
         write_pair(pair, folder / "crt.pem", folder / "key.pem", force)
     except OuroError as e:
         raise click.ClickException(str(e)) from None

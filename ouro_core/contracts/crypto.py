@@ -24,6 +24,8 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
+from ..model.errors import NotSupported
+
 __all__ = [
     "KEY_SIZE",
     "Authenticator",
@@ -39,6 +41,7 @@ __all__ = [
     "KexKind",
     "KexSuite",
     "KeyPair",
+    "NewKey",
     "Suite",
 ]
 
@@ -64,6 +67,8 @@ class Suite(ABC):
     provider: str = ""
     """What does the work, for listings: the library ("cryptography"), "own" for code of the plugin itself, "" when
     that says no more than the plugin's name."""
+    note: str = ""
+    """More for listings, one line: which other libraries could do the work, and why they do not."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} ({self.nid})>"
@@ -251,6 +256,16 @@ class Credentials:
     key: bytes = field(repr=False)
 
 
+@frozen
+class NewKey:
+    """A key that was made for a certificate."""
+
+    private: bytes = field(repr=False)
+    """Unencrypted PKCS#8, DER."""
+    public: bytes
+    """SubjectPublicKeyInfo, DER."""
+
+
 class Authenticator(Suite):
     """X.509 certificates of one family of keys (EC, RSA, EdDSA, ML-DSA, SLH-DSA): `name` and `nid` label the family.
 
@@ -258,7 +273,12 @@ class Authenticator(Suite):
 
     The authenticator of a certificate is the one that `accepts` it. The keys up the chain may be of other families:
     verifying a chain is not limited to this one's.
+
+    One that also makes keys for new certificates sets `key_kinds`, and implements the last two methods.
     """
+
+    key_kinds: tuple[str, ...] = ()
+    """The keys it makes, as `ouro pki --algorithm` calls them: "p256", "ml-dsa-65"."""
 
     @abstractmethod
     def accepts(self, certificate: bytes) -> bool:
@@ -298,3 +318,11 @@ class Authenticator(Suite):
         """The peer's name: the first common name in subject order, cut at the first "," or "/" (oap.md 7.5). "" when
         there is none or it is longer than 255 bytes.
         """
+
+    def new_key(self, kind: str) -> NewKey:
+        """A fresh key, of a kind in `key_kinds`. AuthenticationFailed when the provider fails."""
+        raise NotSupported(f"{self.name} makes no keys")
+
+    def signature_algorithm(self, credentials: Credentials) -> bytes:
+        """The AlgorithmIdentifier (DER) of what `sign` makes with these credentials and no digest."""
+        raise NotSupported(f"{self.name} makes no certificates")

@@ -189,7 +189,10 @@ class SecurityFiles:
                 raise AuthenticationFailed(f"{paths.key} is no {authenticator.name} key, as {paths.crt} needs it")
             return credentials
         known = ", ".join(a.name for a in self._suites.authenticators.available()) or "none"
-        raise AuthenticationFailed(f"{paths.crt}: no authenticator takes this certificate; available: {known}")
+        raise AuthenticationFailed(
+            f"{paths.crt}: no authenticator takes this certificate; available: {known}"
+            f"{self._suites.authenticators.missing}"
+        )
 
     def static_key(self, side: Side, paths: SidePaths, encryption: Encryption) -> bytes | None:
         """The key file of client encapsulation, where there may be one (spec: oap.md 4.5). CryptError."""

@@ -61,6 +61,7 @@ def _authenticator(suites: OapSuites, certificate: bytes) -> Authenticator:
     known = ", ".join(known.name for known in suites.authenticators.available()) or "none"
     raise AuthenticationFailed(
         f"no authenticator takes the certificate of {len(certificate)} bytes; available: {known}"
+        f"{suites.authenticators.missing}"
     )
 
 

@@ -125,7 +125,10 @@ def _kex_of(suites: OapSuites, asked: OapHeader) -> KexSuite:
         if kex.raw == asked.raw and kex.accepts(asked.kex):
             return kex
     known = ", ".join(known.name for known in suites.kexes.available()) or "none"
-    raise CryptError(f"no key exchange here takes the client's key of {len(asked.kex)} bytes; available: {known}")
+    raise CryptError(
+        f"no key exchange here takes the client's key of {len(asked.kex)} bytes; available: {known}"
+        f"{suites.kexes.missing}"
+    )
 
 
 def _decapsulated(suites: OapSuites, security: Security, asked: OapHeader) -> tuple[KexSuite, bytes]:

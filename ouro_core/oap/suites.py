@@ -1,6 +1,6 @@
 """The suites a node has, found by configuration name and by number."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -15,13 +15,15 @@ S = TypeVar("S", bound=Suite)
 
 
 class SuiteTable(Generic[S]):
-    """The suites of one kind. `kind` is what messages call it: "cipher".
+    """The suites of one kind. `kind` is what messages call it: "cipher". `brought_by`: names of suites, and the
+    distributions that have them, for messages when they are missing.
 
     PluginError: two suites with one name or one NID.
     """
 
-    def __init__(self, kind: str, suites: Iterable[S] = ()) -> None:
+    def __init__(self, kind: str, suites: Iterable[S] = (), brought_by: Mapping[str, str] | None = None) -> None:
         self.kind = kind
+        self._brought_by = brought_by or {}
         self._by_name: dict[str, S] = {}
         self._by_nid: dict[int, S] = {}
         for suite in suites:
@@ -46,6 +48,15 @@ class SuiteTable(Generic[S]):
         """Those that work here, weakest first."""
         return (suite for suite in self if suite.unavailable is None)
 
+    @property
+    def missing(self) -> str:
+        """What could be here, at the end of a message: "; ML-KEM-512 comes with ..."; "" when nothing is known of."""
+        names = [name for name in self._brought_by if name not in self._by_name]
+        if not names:
+            return ""
+        where = ", ".join(dict.fromkeys(self._brought_by[name] for name in names))
+        return f"; {', '.join(names)} come with the distribution {where}, which is not installed, or not loaded"
+
     def named(self, name: str) -> S:
         """The suite of this configuration name. CryptError: unknown, with the known ones; or why it is not
         available.
@@ -59,7 +70,7 @@ class SuiteTable(Generic[S]):
     def _usable(self, suite: S | None, wanted: str) -> S:
         if suite is None:
             known = ", ".join(known.name for known in self) or "none; install or unblock the plugin that brings it"
-            raise CryptError(f"{self.kind} {wanted} is not known here; known: {known}")
+            raise CryptError(f"{self.kind} {wanted} is not known here; known: {known}{self.missing}")
         if suite.unavailable is not None:
             raise CryptError(f"{self.kind} {suite.name} is not available here: {suite.unavailable}")
         return suite
@@ -83,14 +94,18 @@ class OapSuites:
         ciphers: Iterable[CipherSuite] = (),
         kexes: Iterable[KexSuite] = (),
         authenticators: Iterable[Authenticator] = (),
+        brought_by: Mapping[str, Mapping[str, str]] | None = None,
     ) -> "OapSuites":
-        """From the flattened results of the five `ouro_register_*` hooks. PluginError as `SuiteTable`."""
+        """From the flattened results of the five `ouro_register_*` hooks. `brought_by`: by kind, "kex_suites", where
+        to get what is missing. PluginError as `SuiteTable`.
+        """
+        where = brought_by or {}
         return cls(
             SuiteTable("digest", digests),
             SuiteTable("kdf", kdfs),
             SuiteTable("cipher", ciphers),
-            SuiteTable("key exchange", kexes),
-            SuiteTable("authenticator", authenticators),
+            SuiteTable("key exchange", kexes, where.get("kex_suites")),
+            SuiteTable("authenticator", authenticators, where.get("authenticators")),
         )
 
     @property

@@ -34,6 +34,7 @@ BROUGHT_BY: Final[Mapping[str, Mapping[str, str]]] = {
     "kex_suites": dict.fromkeys(
         ("ML-KEM-512", "ML-KEM-768", "ML-KEM-1024", "X25519MLKEM768", "X448MLKEM1024"), "ouro-pqc"
     ),
+    "authenticators": {"ML-DSA": "ouro-pqc", "SLH-DSA": "ouro-pqc"},
 }  # fmt: skip
 """Where to get what is missing."""
 

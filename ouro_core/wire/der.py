@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from ..model.errors import WireError
 
-__all__ = ["BIT_STRING", "OCTET_STRING", "OID", "SEQUENCE", "elements", "oid", "take", "value"]
+__all__ = ["BIT_STRING", "NULL", "OCTET_STRING", "OID", "SEQUENCE", "elements", "oid", "take", "value"]
 
-BIT_STRING, OCTET_STRING, OID, SEQUENCE = 0x03, 0x04, 0x06, 0x30
+BIT_STRING, OCTET_STRING, NULL, OID, SEQUENCE = 0x03, 0x04, 0x05, 0x06, 0x30
 
 
 def value(tag: int, content: bytes) -> bytes:

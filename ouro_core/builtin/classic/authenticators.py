@@ -9,8 +9,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from ouro_core.contracts.crypto import Authenticator, Buffer, Credentials, Digest
+from ouro_core.contracts.crypto import Authenticator, Buffer, Credentials, Digest, NewKey
 from ouro_core.model.errors import AuthenticationFailed
+from ouro_core.wire.der import NULL, SEQUENCE, oid, value
 
 from .certificates import algorithm_of, common_name, guarded, parse, verify_chain
 from .provider import CryptographySuite
@@ -79,6 +80,20 @@ class _Family(CryptographySuite, Authenticator):
     def name_of(self, certificate: bytes) -> str:
         return common_name(certificate)
 
+    def new_key(self, kind: str) -> NewKey:
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+        with guarded(f"cannot make a key {kind}"):
+            key = self._generate(kind)
+            return NewKey(
+                key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+                key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+            )
+
+    @abstractmethod
+    def _generate(self, kind: str) -> Any:
+        """A key of `cryptography`."""
+
     @abstractmethod
     def _classes(self) -> tuple[Any, Any]:
         """The classes of private and public keys, for isinstance."""
@@ -93,11 +108,23 @@ class _Family(CryptographySuite, Authenticator):
         return self._classes()
 
 
+_CURVES = {"p256": "SECP256R1", "p384": "SECP384R1", "p521": "SECP521R1"}
+
+
 class EcAuthenticator(_Family):
     """ECDSA with any digest of 32, 48 or 64 bytes: a signature does not say which it was."""
 
     name, nid, rank = "EC", 408, 2
     algorithms = frozenset({"1.2.840.10045.2.1"})
+    key_kinds = tuple(_CURVES)
+
+    def signature_algorithm(self, credentials: Credentials) -> bytes:
+        return value(SEQUENCE, oid("1.2.840.10045.4.3.2"))
+
+    def _generate(self, kind: str) -> Any:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        return ec.generate_private_key(getattr(ec, _CURVES[kind])())
 
     def _classes(self) -> tuple[Any, Any]:
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -118,6 +145,15 @@ class RsaAuthenticator(_Family):
 
     name, nid, rank = "RSA", 6, 1
     algorithms = frozenset({"1.2.840.113549.1.1.1"})
+    key_kinds = ("rsa2048", "rsa3072", "rsa4096")
+
+    def signature_algorithm(self, credentials: Credentials) -> bytes:
+        return value(SEQUENCE, oid("1.2.840.113549.1.1.11") + value(NULL, b""))
+
+    def _generate(self, kind: str) -> Any:
+        from cryptography.hazmat.primitives.asymmetric import rsa
+
+        return rsa.generate_private_key(65537, int(kind.removeprefix("rsa")))
 
     def _classes(self) -> tuple[Any, Any]:
         from cryptography.hazmat.primitives.asymmetric import rsa
@@ -141,6 +177,14 @@ class EdAuthenticator(_Family):
 
     name, nid, rank = "EdDSA", 1087, 3
     algorithms = frozenset({"1.3.101.112", "1.3.101.113"})
+    key_kinds = ("ed25519", "ed448")
+
+    def signature_algorithm(self, credentials: Credentials) -> bytes:
+        return value(SEQUENCE, oid(algorithm_of(credentials.certificate)))
+
+    def _generate(self, kind: str) -> Any:
+        private, _ = self._classes()
+        return private[self.key_kinds.index(kind)].generate()
 
     def _classes(self) -> tuple[Any, Any]:
         from cryptography.hazmat.primitives.asymmetric import ed448, ed25519

@@ -33,6 +33,7 @@ def test_as_json() -> None:
         "plugin": "classic",
         "available": True,
         "why_not": "",
+        "note": "",
     } in by_kind["kex"]
     (missing,) = [e for e in by_kind["kex"] if e["algorithm"] == "ML-KEM-768"]
     assert (missing["available"], missing["nid"]) == (False, None)

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -385,9 +390,9 @@ def test_a_key_of_another_kind(files: Files) -> None:
 
 
 def test_an_encrypted_key_is_told_with_the_remedy(files: Files) -> None:
-    pair = files.issue("srv")
+    key = load_pem_private_key(files.issue("srv").key_pem, None)
     for form in (PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL):
-        files.write("server/srv/key.pem", pair.key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"x")))
+        files.write("server/srv/key.pem", key.private_bytes(Encoding.PEM, form, BestAvailableEncryption(b"x")))
         with pytest.raises(AuthenticationFailed, match=r"key\.pem: .*encrypted.* openssl pkey"):
             files.read.security(SERVER, "srv")
 
