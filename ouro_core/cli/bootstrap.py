@@ -6,6 +6,7 @@ other types than the one at hand do no harm.
 
 import contextlib
 import ipaddress
+import textwrap
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,7 +23,7 @@ from .keywords import Keyword, Refused, Values, parse
 from .session import Session
 from .types import Types, has_members
 
-__all__ = ["bootstrap"]
+__all__ = ["bootstrap", "keys"]
 
 _ORDER: Final = (
     "type", "layer", "name", "hash", "ip", "dns", "device", "ethertype", "addr", "eid", "ttl", "port", "autobind",
@@ -69,6 +70,33 @@ def bootstrap(session: Session, words: list[str]) -> object:
         with contextlib.suppress(OuroError):
             session.call(DestroyIpcp(created.id))
         raise
+
+
+def keys() -> list[str]:
+    """What each installed type can be told, with its defaults."""
+    try:
+        types = Types().all
+    except OuroError as e:
+        return [f"The types cannot be shown: {e}"]
+    width = max((len(cls.name) for cls in types), default=0)
+    return [line for cls in types for line in _keys_of(cls, width)]
+
+
+def _keys_of(cls: type[Ipcp], width: int) -> list[str]:
+    words = [_shown(o) for o in options(cls.Config)] + ["[autobind]"] * has_members(cls)
+    # blanks within a pair do not break it
+    text = " ".join(word.replace(" ", "\xa0") for word in words) or "(no keys of its own)"
+    lines = textwrap.wrap(text, 100, break_long_words=False, break_on_hyphens=False)
+    return [
+        f"{cls.name if not number else '':<{width}} {line}".replace("\xa0", " ") for number, line in enumerate(lines)
+    ]
+
+
+def _shown(o: Option) -> str:
+    if o.required:
+        return f"{o.keyword} {o.keyword.upper()}"
+    default = "" if o.default is None else o.text(o.default)
+    return f"[{o.keyword} {default or o.keyword.upper()}]"
 
 
 def _table(types: Sequence[type[Ipcp]]) -> list[Keyword]:

@@ -1,6 +1,5 @@
 """`ouro crypto`: which algorithms this node has, and what is configured for a name."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -11,6 +10,8 @@ import click
 
 from ..plugins import PluginHost
 from ..plugins.kinds import BROUGHT_BY
+from .asjson import print_json
+from .commands import Group, json_option
 from .crypto_check import check
 
 __all__ = ["crypto"]
@@ -40,7 +41,7 @@ class _Entry:
     """What other libraries are for, or why they are not used."""
 
 
-@click.group()
+@click.group(cls=Group)
 def crypto() -> None:
     """Which algorithms there are for encryption and authentication, and what is configured for a name."""
 
@@ -49,13 +50,13 @@ crypto.add_command(check)
 
 
 @crypto.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def list_(as_json: bool) -> None:
     """Every algorithm, weakest first of its kind: what does the work, and why it is not available."""
     with redirect_stdout(sys.stderr):  # what a provider prints while it is imported must not end up in the JSON
         found = list(_survey(PluginHost.from_environment()))
     if as_json:
-        print(json.dumps([attrs.asdict(entry) for entry in found], indent=2))
+        print_json([attrs.asdict(entry) for entry in found])
         return
     rows = [("algorithm", "kind", "NID", "strength", "provider", "available"), *map(_row, found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -76,9 +77,7 @@ def _survey(host: PluginHost) -> Iterator[_Entry]:
             )  # fmt: skip
         for name, distribution in BROUGHT_BY.get(kind, {}).items():
             if name not in suites:
-                why_not = (
-                    f"comes with {distribution}, which is not loaded (ouro plugins list): pip install {distribution}"
-                )
+                why_not = f"comes with the distribution {distribution}, which is not installed, or not loaded"
                 yield _Entry(name, label, None, None, distribution, "", False, why_not)
 
 

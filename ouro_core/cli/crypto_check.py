@@ -1,6 +1,5 @@
 """`ouro crypto check NAME`: what the security files of a name say, what is wrong with them, what comes of it."""
 
-import json
 import sys
 from typing import Any
 
@@ -8,8 +7,9 @@ import attrs
 import click
 
 from ..irm.security import Side
-from ..model.errors import OuroError
 from ..model.names import check_name
+from .asjson import print_json
+from .commands import json_option
 from .inspection import Exchange, Inspector, SideReport, name_info, security_directory
 
 __all__ = ["check"]
@@ -18,24 +18,21 @@ __all__ = ["check"]
 @click.command()
 @click.argument("name")
 @click.option("--directory", metavar="DIR", help="Directory of security files; else the IRMd's.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def check(name: str, directory: str | None, as_json: bool) -> None:
     """What would be negotiated for NAME on either side, from which files; exit status 1 if something is wrong.
 
     The last line is a real exchange between the client side and the server side of this host.
     """
-    try:
-        check_name(name)
-        inspector = Inspector(security_directory(directory))
-        info = name_info(name)
-        sides = {side: inspector.side(side, name, info) for side in Side}
-        exchange = inspector.exchange(name, sides[Side.CLIENT], sides[Side.SERVER])
-    except OuroError as e:
-        raise click.ClickException(str(e)) from None
+    check_name(name)
+    inspector = Inspector(security_directory(directory))
+    info = name_info(name)
+    sides = {side: inspector.side(side, name, info) for side in Side}
+    exchange = inspector.exchange(name, sides[Side.CLIENT], sides[Side.SERVER])
     if as_json:
         plain: dict[str, Any] = {"name": name, "directory": inspector.directory}
         plain |= {side.value: _plain(report) for side, report in sides.items()}
-        print(json.dumps(plain | {"exchange": attrs.asdict(exchange)}, indent=2))
+        print_json(plain | {"exchange": attrs.asdict(exchange)})
     else:
         print("\n".join([*_lines(sides), "", f"Between both sides of this host: {_outcome(exchange)}"]))
     if any(report.problems or report.warnings for report in sides.values()) or exchange.error:

@@ -5,14 +5,16 @@ these by their distributions' metadata; a command that cannot be imported fails 
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .. import __version__
+from .asjson import json_last, print_failure, take_json
+from .commands import Group
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -61,15 +63,32 @@ class _Words(click.Command):
         assert self.name is not None
         if self.name == "irm":
             sys.exit(run(words, "ouro irm"))
-        if any(word in ("--help", "-h") for word in words[:2]):
-            print(menu(self.name).usage("ouro"))
-            return
         from .session import run_menu
 
         sys.exit(run_menu(menu(self.name), words, "ouro"))
 
 
-class _Lazy(click.Group):
+class _Lazy(Group):
+    def main(  # type: ignore[override]  # there are two overloads
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """As all groups; with `--json`, which may stand in front of our commands too, failures are JSON as well."""
+        given = list(sys.argv[1:] if args is None else args)
+        words, as_json = take_json(given)
+        theirs = bool(words) and words[0] not in _COMMANDS and words[0] in self._installed
+        if not as_json or theirs or not extra.get("standalone_mode", True):
+            return super().main(given, prog_name, **extra)
+        try:
+            status = super().main(json_last(given), prog_name, **{**extra, "standalone_mode": False})
+        except click.Abort:
+            print_failure("interrupted")
+            sys.exit(1)
+        except click.ClickException as e:
+            e.show()
+            print_failure(e.format_message(), getattr(e, "code", -1))
+            sys.exit(e.exit_code)
+        sys.exit(status if isinstance(status, int) else 0)
+
     @cached_property
     def _installed(self) -> "dict[str, EntryPoint]":
         """Commands of plugins. Ours, and the first of two with one name, win."""

@@ -17,16 +17,6 @@ from .tables import table
 __all__ = ["MENU"]
 
 _COMPONENTS: Final = {"mgmt": "Management", "dt": "Data Transfer"}
-_BOOTSTRAP: Final = """bootstrap name NAME layer LAYER [type TYPE] [KEY VALUE]...
-    unicast   [addr 4] [eid 8] [ttl 60] [addr_auth flat] [directory DHT] [dht_alpha 3] [dht_k 8]
-              [dht_t_expire 86400] [dht_t_refresh 900] [dht_t_replicate 900] [routing link_state|lfa|ecmp]
-              [ls_t_recalc 4] [ls_t_update 15] [ls_t_timeo 60] [congestion none|mb-ecn] [autobind]
-    broadcast [autobind]
-    udp4 udp6 ip ADDRESS [port 3435] [dns ADDRESS]
-    eth-dix   dev DEVICE [ethertype 0xA000] [hash SHA3_256]
-    eth-llc   dev DEVICE [hash SHA3_256]
-    local     [hash SHA3_256]
-    A hash is SHA3_224, SHA3_256, SHA3_384 or SHA3_512. Types of other distributions have keys of their own."""
 _COLUMNS: Final = (("pid", 7), ("name", 20), ("type", 10), ("layer", 20))
 
 
@@ -60,6 +50,12 @@ def _bootstrap(session: Session, words: list[str]) -> object:
     from .bootstrap import bootstrap  # the one command that has to load the plugins
 
     return bootstrap(session, words)
+
+
+def _bootstrap_keys() -> list[str]:
+    from .bootstrap import keys
+
+    return keys()
 
 
 def _enroll(session: Session, words: list[str]) -> object:
@@ -171,7 +167,12 @@ MENU: Final = Menu(
     (
         Command("create", _create, "create name NAME type TYPE"),
         Command("destroy", _destroy, "destroy name NAME"),
-        Command("bootstrap", _bootstrap, _BOOTSTRAP),
+        Command(
+            "bootstrap",
+            _bootstrap,
+            "bootstrap name NAME layer LAYER [type TYPE] [hash SHA3_256] [KEY VALUE]...",
+            details=_bootstrap_keys,
+        ),
         Command("enroll", _enroll, "enroll name NAME [layer LAYER] [dst DST] [type unicast|broadcast] [autobind]"),
         Command("connect", _connect, "connect name NAME dst DST [component PATTERN] [qos raw|best|video|voice|data]"),
         Command("disconnect", _disconnect, "disconnect name NAME dst DST [component PATTERN]"),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from .asjson import json_last, print_failure, take_json
 from .keywords import match
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ def menu(word: str) -> "Menu":
 
 def run(words: Sequence[str], prog: str = "irm") -> int:
     """Carry out `words`; returns the exit status: 0, 1, or 255 when there is no word."""
-    if not words:
+    if not take_json(words)[0]:
         print(_USAGE.format(prog=prog))
         return 255
-    word = match(words[0], _WORDS)
+    words = json_last(words)
+    word = "help" if words[0] in ("-h", "--help") else match(words[0], _WORDS)
     if word is None:
-        print(f'"{words[0]}" is unknown, try "{prog} help".', file=sys.stderr)
+        unknown = f'"{words[0]}" is unknown, try "{prog} help".'
+        print(unknown, file=sys.stderr)
+        if take_json(words)[1]:
+            print_failure(unknown)
         return 1
     if word == "help":
         print(_USAGE.format(prog=prog))

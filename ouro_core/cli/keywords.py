@@ -83,7 +83,7 @@ def parse(words: Sequence[str], table: Sequence[Keyword], unknown: str, rest: bo
             return Values(given, tuple(found))
         key = _key(word, table)
         if key is None:
-            raise Refused(unknown.format(word))
+            raise Refused(unknown.format(word), why=f"Known: {', '.join(k.word for k in table) or 'nothing'}.")
         values = given.setdefault(key.word, [])
         if not key.flag:
             value = next(found, None)

@@ -18,7 +18,7 @@ _FILES: Final = {
     "cencpath": "client_enc", "ccrtpath": "client_crt", "ckeypath": "client_key",
 }  # fmt: skip
 """Keys, and the fields of `NameInfo` they set."""
-_CREATE: Final = (Keyword("lb"), *map(Keyword, _FILES))
+_CREATE: Final = (Keyword("lb"), *map(Keyword, _FILES), Keyword("open", flag=True))
 _LAYERS: Final = (Keyword("ipcp"), Keyword("layer"))
 _LIST: Final = (Keyword("list"),)
 _COLUMNS: Final = (("name", 50), ("load-balance policy", 20))
@@ -45,7 +45,7 @@ def _create(session: Session, words: list[str]) -> object:
     files: dict[str, Any] = {
         field: _real_path(path) for key, field in _FILES.items() if (path := given.get(key)) is not None
     }
-    session.call(CreateName(NameInfo(name, _BALANCE[balance], **files)))
+    session.call(CreateName(NameInfo(name, _BALANCE[balance], open="open" in given, **files)))
     return None
 
 
@@ -109,12 +109,14 @@ def _list(session: Session, words: list[str]) -> object:
     return None
 
 
-_SECURITY: Final = " ".join(f"[{key} PATH]" for key in _FILES)
+_SERVER, _CLIENT = (" ".join(f"[{key} PATH]" for key in _FILES if key[0] == side) for side in "sc")
 
 MENU: Final = Menu(
     "name",
     (
-        Command("create", _create, f"create NAME [lb round-robin|spillover] {_SECURITY}", names_irmd=True),
+        Command(
+            "create", _create, f"create NAME [lb round-robin|spillover] [open]\n{_SERVER}\n{_CLIENT}", names_irmd=True
+        ),
         Command("destroy", _destroy, "destroy NAME", names_irmd=True),
         Command("register", _register, "register NAME [ipcp PATTERN]... [layer PATTERN]..."),
         Command("unregister", _unregister, "unregister NAME [ipcp PATTERN]... [layer PATTERN]..."),

@@ -1,35 +1,38 @@
 """`ouro plugins`: what is installed, what it brings, and what is wrong with it."""
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
 
 import attrs
 import click
 
+from ..model.config import options
+from ..model.errors import NotFound
 from ..model.log import logger
 from ..plugins import HOSTS, PluginHost, PluginStatus
+from .asjson import print_json
+from .commands import Group, json_option
 
 __all__ = ["plugins"]
 
 
-@click.group()
+@click.group(cls=Group)
 def plugins() -> None:
     """What is installed, and what is wrong with it."""
     logger("plugins").addHandler(logging.NullHandler())  # what it would say is what these commands print
 
 
 @plugins.command("list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 @click.option("--no-load", is_flag=True, help="Import nothing: only what the distributions say of themselves.")
 def list_(as_json: bool, no_load: bool) -> None:
     """Every plugin, its distribution and state, and what it registers."""
     found = _survey(load=not no_load).plugins()
     if as_json:
-        print(json.dumps([attrs.asdict(p, filter=_not_traceback) for p in found], indent=2))
+        print_json([attrs.asdict(p, filter=_not_traceback) for p in found])
         return
     rows = [("name", "distribution", "state", ""), *(_row(p) for p in found)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:3]
@@ -39,30 +42,39 @@ def list_(as_json: bool, no_load: bool) -> None:
 
 @plugins.command()
 @click.argument("name")
-def info(name: str) -> None:
+@json_option
+def info(name: str, as_json: bool) -> None:
     """All there is to know about one plugin; for a broken one the traceback, too."""
     host = _survey()
     found = [p for p in host.plugins() if p.name == name]
     if not found:
         known = ", ".join(sorted({p.name for p in host.plugins()}))
-        raise click.ClickException(f'no plugin is called "{name}"; installed: {known}')
-    print("\n\n".join(_details(p) for p in found))
+        raise NotFound(f'no plugin is called "{name}"; installed: {known}')
+    if as_json:
+        print_json([{**attrs.asdict(p), "options": dict(_options(host, p))} for p in found])
+    else:
+        print("\n\n".join(_details(host, p) for p in found))
 
 
 @plugins.command()
 @click.option("--strict", is_flag=True, help="Plugins that wait and names that are not installed count as faults.")
-def check(strict: bool) -> None:
+@json_option
+def check(strict: bool, as_json: bool) -> None:
     """Load everything; exit with 1 if a plugin is broken."""
     host = _survey()
     broken = [
         f'plugin "{p.name}" ({p.distribution} {p.version}): {p.error}' for p in host.plugins() if p.state == "broken"
     ]
     pending = [message for message in host.check_pending() if message not in broken]
-    for message in (*broken, *pending):
-        print(message)
-    if broken or (strict and pending):
+    works = sum(p.state in ("loaded", "waiting") for p in host.plugins())
+    failed = bool(broken or (strict and pending))
+    if as_json:
+        print_json({"broken": broken, "pending": pending, "works": works})
+    else:
+        for message in (*broken, *pending, *([] if failed else [f"{works} plugins work"])):
+            print(message)
+    if failed:
         sys.exit(1)
-    print(f"{sum(p.state in ('loaded', 'waiting') for p in host.plugins())} plugins work")
 
 
 def _survey(load: bool = True) -> PluginHost:
@@ -92,7 +104,21 @@ def _row(p: PluginStatus) -> tuple[str, str, str, str]:
     return p.name, f"{p.distribution} {p.version}", p.state, " ".join(what.split())
 
 
-def _details(p: PluginStatus) -> str:
+def _options(host: PluginHost, p: PluginStatus) -> Iterator[tuple[str, list[str]]]:
+    """Each type of IPCP of a plugin, and its options, a line each."""
+    for name in p.registered.get("ipcp_types", ()):
+        config = host.get("ipcp_types", name).Config
+        yield (
+            name,
+            [
+                f"{o.keyword} ({'required' if o.required else f'default {o.text(o.default)}'}): {o.help}"
+                + (f", in {o.unit}" if o.unit else "")
+                for o in options(config)
+            ],
+        )
+
+
+def _details(host: PluginHost, p: PluginStatus) -> str:
     lines: Iterable[tuple[str, str]] = (
         ("name", p.name),
         ("entry point", p.group),
@@ -102,6 +128,7 @@ def _details(p: PluginStatus) -> str:
         ("waits for", ", ".join(p.waits_for)),
         ("specifies" if p.group == HOSTS else "implements", ", ".join(p.hooks)),
         *((kind, ", ".join(names)) for kind, names in p.registered.items()),
+        *((f"{name} has", line) for name, lines in _options(host, p) for line in lines),
     )
     text = "\n".join(f"{what + ':':15} {value}" for what, value in lines if value)
     return f"{text}\n\n{p.traceback.rstrip()}" if p.traceback else text

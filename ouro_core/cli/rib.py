@@ -5,15 +5,16 @@ from typing import Any
 
 import click
 
-from ..model.errors import OuroError
 from ..model.irm_requests import RibList, RibRead
 from ..model.request import Request
+from .asjson import print_json
+from .commands import Group, json_option
 from .session import Session
 
 __all__ = ["rib"]
 
 
-@click.group()
+@click.group(cls=Group)
 def rib() -> None:
     """Look into the state of the IRMd and its IPCPs.
 
@@ -25,20 +26,18 @@ def _ask(request: Request[Any]) -> Any:
     session = Session("ouro")
     try:
         return session.call(request)
-    except OuroError as e:
-        raise click.ClickException(str(e)) from None
     finally:
         session.close()
 
 
 @rib.command()
 @click.argument("path", default="")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def ls(path: str, as_json: bool) -> None:
     """What is below PATH; names that end in a slash have more below them."""
     names = _ask(RibList(path)).names
     if as_json:
-        print(json.dumps(names))
+        print_json(names)
     else:
         for name in names:
             print(name)
@@ -46,12 +45,12 @@ def ls(path: str, as_json: bool) -> None:
 
 @rib.command()
 @click.argument("path", default="")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def cat(path: str, as_json: bool) -> None:
     """Everything at and below PATH."""
     tree = json.loads(_ask(RibRead(path)).json)
     if as_json:
-        print(json.dumps(tree, indent=2))
+        print_json(tree)
     else:
         for line in _lines(tree, ""):
             print(line)

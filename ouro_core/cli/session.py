@@ -4,7 +4,6 @@ Standard output has the prototype's words and nothing else; whatever we add to e
 `--json` standard output is one JSON value, and the words go to standard error as well.
 """
 
-import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from ..model.layer import IpcpInfo
 from ..model.request import Request
 from ..rpc.blocking import BlockingChannel, connect
 from ..rpc.paths import irm_socket
+from .asjson import print_failure, print_json, take_json
 from .keywords import Refused, match
 
 __all__ = ["NO_IRMD", "Command", "Menu", "Run", "Session", "matches", "run_menu"]
@@ -46,7 +46,7 @@ class Session:
         """The JSON value of this run."""
         from ..rib import to_plain
 
-        print(json.dumps(to_plain(value), indent=2))
+        print_json(to_plain(value))
 
     @cached_property
     def _channel(self) -> BlockingChannel:
@@ -74,6 +74,7 @@ Run: TypeAlias = Callable[[Session, list[str]], object]
 class Command:
     """A sub-command. `run` gets the words from the sub-command itself on, since that may be the first key as well.
 
+    Errors show the first line of `usage`, the help of the menu all of it and what `details` finds out.
     `names_irmd`: a missing IRMd is reported in the prototype's words.
     """
 
@@ -81,6 +82,7 @@ class Command:
     run: Run
     usage: str
     names_irmd: bool = False
+    details: Callable[[], Sequence[str]] = tuple
 
 
 @frozen
@@ -92,24 +94,33 @@ class Menu:
 
     def usage(self, prog: str) -> str:
         """What there is."""
-        lines = [f"  {prog} {self.word} {command.usage}" for command in self.commands]
+        lines: list[str] = []
+        for command in self.commands:
+            first, *more = command.usage.splitlines()
+            lines += [
+                f"  {prog} {self.word} {first}",
+                *(f"      {line.strip()}" for line in (*more, *command.details())),
+            ]
         return "\n".join([f"Usage: {prog} {self.word} <command> [key value]... [--json]", "", *lines])
 
 
 def run_menu(menu: Menu, words: Sequence[str], prog: str = "irm") -> int:
     """Carry out `words`; returns the exit status."""
-    words, as_json = _take_json(words)
+    words, as_json = take_json(words)
     session = Session(prog, as_json)
     if not words:
         session.say(menu.usage(prog))
         return 1
     word = match(words[0], [*(c.word for c in menu.commands), "help"])
-    if word == "help":
+    if word == "help" or any(asked in ("-h", "--help") for asked in words[:2]):
         session.say(menu.usage(prog))
         return 0
     command = next((c for c in menu.commands if c.word == word), None)
     if command is None:
-        session.explain(f'"{words[0]}" is unknown, try "{prog} {menu.word} help".')
+        unknown = f'"{words[0]}" is unknown, try "{prog} {menu.word} help".'
+        session.explain(unknown)
+        if as_json:
+            print_failure(unknown)
         return 1
     try:
         return _run(session, menu, command, words)
@@ -125,7 +136,7 @@ def _run(session: Session, menu: Menu, command: Command, words: list[str]) -> in
         for line in e.lines:
             session.say(line)
         if e.usage:
-            session.say(f"Usage: {session.prog} {menu.word} {command.usage}")
+            session.say(f"Usage: {session.prog} {menu.word} {command.usage.splitlines()[0]}")
         if e.why:
             session.explain(e.why)
         failure["error"] = " ".join([*e.lines, e.why]).strip() or "usage"
@@ -141,13 +152,6 @@ def _run(session: Session, menu: Menu, command: Command, words: list[str]) -> in
     if session.json:
         session.result(failure)
     return 1
-
-
-def _take_json(words: Sequence[str]) -> tuple[list[str], bool]:
-    """The words without `--json`; what follows `--` is not ours."""
-    end = words.index("--") if "--" in words else len(words)
-    head = [word for word in words[:end] if word != "--json"]
-    return [*head, *words[end:]], len(head) < end
 
 
 def matches(pattern: str, text: str) -> bool:

@@ -1,15 +1,18 @@
 """`ouro status`, `irm status`: what the IRMd holds, as its RIB has it."""
 
 import json
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..model.errors import IrmdError, OuroError
 from ..model.irm_requests import ListIpcps, RibRead
 from .session import NO_IRMD, Session
 
 __all__ = ["run"]
+
+_WIDTH: Final = 80
 
 
 def run(words: Sequence[str]) -> int:
@@ -66,6 +69,9 @@ def _text(found: dict[str, Any]) -> str:
     lines = [f"IRMd {found['version']}, pid {found['pid']}, up {found['uptime']:.0f} s, packets by {found['packets']}"]
     lines += [f"{what:<10} {count:>6}  {detail}".rstrip() for what, count, detail in rows]
     for uid, classes in found["pools"].items():
-        usage = ", ".join(f"{size} B {c.get('used', 0)}/{c.get('total', 0)}" for size, c in classes.items())
-        lines.append(f"{'pool':<10} {'shared' if uid == '0' else uid:>6}  {usage}")
+        # blanks that do not break a line within a class
+        usage = ", ".join(f"{size}\xa0B\xa0{c.get('used', 0)}/{c.get('total', 0)}" for size, c in classes.items())
+        head = f"{'pool':<10} {'shared' if uid == '0' else uid:>6}  "
+        wrapped = textwrap.wrap(usage, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+        lines += [line.replace("\xa0", " ") for line in wrapped]
     return "\n".join(lines)

@@ -1,6 +1,5 @@
 """`ouro version`."""
 
-import json
 import platform
 from importlib.metadata import distributions
 
@@ -8,12 +7,14 @@ import click
 
 from .. import __version__
 from ..hookspecs import OURO_API
+from .asjson import print_json
+from .commands import json_option
 
 __all__ = ["version"]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def version(as_json: bool) -> None:
     """Versions of Ouro and of what it runs on."""
     versions = {
@@ -27,7 +28,7 @@ def version(as_json: bool) -> None:
         if any(e.group in ("ouro", "ouro.commands") for e in dist.entry_points):
             versions[dist.name] = dist.version
     if as_json:
-        print(json.dumps(versions, indent=2))
+        print_json(versions)
     else:
         width = max(map(len, versions))
         print("\n".join(f"{what:{width}}  {number}" for what, number in versions.items()))

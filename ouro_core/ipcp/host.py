@@ -175,11 +175,10 @@ class IpcpHost:
         operation = command.operation
         if getattr(self._cls, operation) is getattr(Ipcp, operation):
             raise NotSupported(f"an IPCP of type {self._cls.name} has no operation {operation}")
+        if self.layer is not None and command.state is IpcpState.BOOT:
+            raise IpcpStateError(f"IPCP {self._name} is already in layer {self.layer.name}")
         if self.state is not command.state:
-            raise IpcpStateError(
-                f"IPCP {self._name} is in state {self.state.name.lower()}; "
-                f"{operation} needs {command.state.name.lower()}"
-            )
+            raise IpcpStateError(f"IPCP {self._name} is in state {self.state}; {operation} needs {command.state}")
         hash: bytes | None = getattr(request, "hash", None)
         if hash is not None and self.layer is not None and len(hash) != self.layer.hash.size:
             raise InvalidArgument(

@@ -15,7 +15,7 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from ..model.config import options, parse_config
-from ..model.errors import ConfigError
+from ..model.errors import ConfigError, IpcpTypeError
 from ..model.irm_requests import (
     BindIpcp,
     BindProgram,
@@ -87,7 +87,7 @@ async def apply(configuration: Configuration, irm: AsyncCaller, plugins: PluginH
     """Make what the tables say. The first failure ends it."""
     for key, table in configuration.tables.items():
         if key != "name":
-            plugins.get("ipcp_types", key)
+            _check_type(plugins, key)
         for name, entry in table.items():
             where = f"[{key}.{name}]"
             entry = dict(entry)
@@ -95,6 +95,13 @@ async def apply(configuration: Configuration, irm: AsyncCaller, plugins: PluginH
                 await _make_name(irm, name, entry, where)
             else:
                 await _make_ipcp(irm, plugins.ipcp_types[key], name, entry, where)
+
+
+def _check_type(plugins: PluginHost, key: str) -> None:
+    try:
+        plugins.get("ipcp_types", key)
+    except IpcpTypeError as e:
+        raise ConfigError(f'unknown section "{key}"; known: [irmd], [name.NAME], [TYPE.IPCP]; {e}') from None
 
 
 async def _make_name(irm: AsyncCaller, name: str, entry: dict[str, Any], where: str) -> None:
@@ -133,7 +140,7 @@ async def _make_ipcp(irm: AsyncCaller, cls: type[Any], name: str, entry: dict[st
     else:
         return
     if autobind:
-        for bound in (name, layer.name):
+        for bound in dict.fromkeys((name, layer.name)):
             await irm.call(BindIpcp(ipcp, bound))
     for registered in names:
         await irm.call(RegName(registered, ipcp))
@@ -165,4 +172,5 @@ def _strings(value: Any, where: str, key: str) -> list[str]:
 
 def _nothing_left(entry: Mapping[str, Any], where: str) -> None:
     if entry:
-        raise ConfigError(f'{where}: unknown key "{next(iter(entry))}"')
+        known = ", ".join(sorted(("prog", "args", "lb", *_SECURITY)))
+        raise ConfigError(f'{where}: unknown key "{next(iter(entry))}"; known: {known}')

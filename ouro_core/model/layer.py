@@ -29,6 +29,9 @@ class IpcpState(IntEnum):
     OPERATIONAL = 5
     SHUTDOWN = 6
 
+    def __str__(self) -> str:
+        return self.name.lower()
+
 
 @frozen
 class LayerInfo:

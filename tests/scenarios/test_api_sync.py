@@ -449,7 +449,8 @@ def test_a_daemon_that_hangs(host: Host) -> None:
 import sys
 from ouro_core import *
 flow = flow_alloc("srv", timeout=20)
-print("up", flush=True)
+flow.write(b"up")
+print(flow.read(), flush=True)  # the server has its end, too
 sys.stdin.readline()
 flow.write(b"x")
 print(flow.read(), flush=True)
@@ -478,7 +479,7 @@ sys.stdin.readline()
         program.stdin.flush()
 
     try:
-        lines(program, "up")
+        lines(program, "b'up'")
         host.daemon.send_signal(signal.SIGSTOP)
         go()
         lines(program, "b'x'", "-110", "closed")

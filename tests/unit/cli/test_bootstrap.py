@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from ouro_core.cli.irm import run
-from ouro_core.model.errors import IpcpError, NotPermitted
+from ouro_core.cli.plugins import plugins
+from ouro_core.model.errors import Exists, IpcpError, NotPermitted
 from ouro_core.model.irm_requests import BindIpcp, BootstrapIpcp, CreateIpcp, DestroyIpcp, UnbindIpcp
 from ouro_core.model.layer import LayerInfo
 
@@ -148,3 +150,26 @@ def test_a_failed_binding(irm: Any, capsys: pytest.CaptureFixture[str]) -> None:
 def test_types_that_can_be_enrolled(word: str, works: bool, irm: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ipcp", "enroll", "name", "a", "layer", "net", "type", word]) == (0 if works else 1)
     assert ("tunnel" in capsys.readouterr().err) is not works
+
+
+def test_help_shows_what_the_installed_types_take(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ipcp", "help"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["udp4", "ip", "IP", "[dns", "DNS]", "[port", "3435]"] in lines
+    assert ["tunnel", "[tunnel_depth", "1]", "[autobind]"] in lines
+    assert not [line for line in lines if line[:1] == ["unicast"]]
+
+
+def test_plugins_info_shows_options(capsys: pytest.CaptureFixture[str]) -> None:
+    result = CliRunner().invoke(plugins, ["info", "example-types"])
+    assert "udp4 has:       port (default 3435): port" in result.stdout
+    assert "udp4 has:       ip (required): address of this host" in result.stdout
+
+
+def test_names_that_are_bound_already(irm: Any) -> None:
+    irm.add("net", "tunnel")
+    assert run(["ipcp", "bootstrap", "name", "net", "layer", "net", "autobind"]) == 0
+    assert irm.changes() == [BindIpcp(1, "net"), BootstrapIpcp(1, LayerInfo("net"), {})], "one name, bound once"
+    irm.asked.clear()
+    irm.refuse[BindIpcp] = Exists("bound already")
+    assert run(["ipcp", "bootstrap", "name", "net", "layer", "other", "autobind"]) == 0

@@ -37,7 +37,7 @@ def test_as_json() -> None:
     } in by_kind["kex"]
     (missing,) = [e for e in by_kind["kex"] if e["algorithm"] == "ML-KEM-768"]
     assert (missing["available"], missing["nid"]) == (False, None)
-    assert "pip install ouro-pqc" in missing["why_not"]
+    assert "the distribution ouro-pqc" in missing["why_not"]
 
 
 def test_as_a_table() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def test_help_imports_next_to_nothing() -> None:
 
 
 @pytest.fixture
-def plugin_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def plugin_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An installed distribution with a command that works and two that do not."""
     info = tmp_path / "example-1.5.dist-info"
     info.mkdir()
@@ -40,6 +41,9 @@ def plugin_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     (tmp_path / "example_broken.py").write_text("raise SystemExit('no')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    vars(ouro).pop("_installed", None)  # what was found before
+    yield
+    vars(ouro).pop("_installed", None)
 
 
 @pytest.mark.usefixtures("plugin_commands")

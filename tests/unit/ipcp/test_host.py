@@ -173,7 +173,7 @@ async def test_before_bootstrap_everything_else_is_refused(make: Any, request_: 
 async def test_bootstrap_happens_once(make: Any) -> None:
     setup = make(Echo)
     await setup.bootstrap()
-    with pytest.raises(IpcpStateError, match="operational"):
+    with pytest.raises(IpcpStateError, match="IPCP ipcp is already in layer layer"):
         await setup.bootstrap()
 
 
