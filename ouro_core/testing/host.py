@@ -89,7 +89,7 @@ class Host:
     def start(self, wait: bool = True) -> None:
         """Start the daemon and wait until it answers."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "ouro_core.irm.daemon", *self._arguments]
+            command = [sys.executable, "-P", "-m", "ouro_core.irm.daemon", *self._arguments]
             self.daemon = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
@@ -162,7 +162,7 @@ class Host:
 
     def ouro(self, *words: str, timeout: float = 60.0) -> str:
         """Run the command `ouro`; what it printed. AssertionError when it fails."""
-        done = self.run([sys.executable, "-m", "ouro_core.cli", *words], timeout)
+        done = self.run([sys.executable, "-P", "-m", "ouro_core.cli", *words], timeout)
         assert done.returncode == 0, f"ouro {' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 

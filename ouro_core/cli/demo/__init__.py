@@ -4,7 +4,6 @@ A daemon, an IPCP, a server and a client, each a process; everything lives in a 
 packet system for several processes, the same happens within this one, in a `Node`.
 """
 
-import json
 import signal
 import sys
 import time
@@ -12,7 +11,9 @@ from typing import Final
 
 import click
 
-from ...model.errors import InvalidArgument, OuroError
+from ...model.errors import InvalidArgument
+from ..asjson import print_json
+from ..commands import json_option
 from .figures import Result
 from .view import Screen
 
@@ -23,7 +24,7 @@ _SECONDS: Final = 18.0
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Only the figures, as JSON.")
+@json_option
 def demo(as_json: bool) -> None:
     """Two processes, one layer, a flow: see it work.
 
@@ -36,16 +37,15 @@ def demo(as_json: bool) -> None:
         signal.signal(number, _interrupted)
     try:
         result = _run(screen, start + _SECONDS)
-    except OuroError as e:
-        raise click.ClickException(str(e)) from None
     except KeyboardInterrupt:
         click.echo("Interrupted; everything is cleaned up.", err=True)
         sys.exit(130)
     seconds = round(time.monotonic() - start, 1)
     if as_json:
-        print(json.dumps({"ok": result.ok, "packets": result.packets, "seconds": seconds, **result.figures}, indent=2))
+        print_json({"ok": result.ok, "packets": result.packets, "seconds": seconds, **result.figures})
     else:
         screen.result(result)
+        screen.say("Figures depend on what else runs on this machine.")
         screen.say(f"{'All packets arrived' if result.ok else 'PACKETS WERE LOST'}. {seconds} s; nothing is left.")
     sys.exit(0 if result.ok else 1)
 

@@ -32,7 +32,7 @@ def run_in_node(screen: Screen, deadline: float) -> dict[str, Any]:
 
 async def _run(screen: Screen) -> dict[str, Any]:
     screen.step("A host of the network within this process")
-    screen.typed('node = Node(packets="heap", direct=False)', "direct=False: no short cut past the layer", prompt=">>>")
+    screen.typed('node = Node(packets="heap", direct=False)', "no short cut past it", prompt=">>>")
     async with Node(packets="heap", direct=False) as node:
         screen.step("A layer, of the type for flows within one host")
         screen.typed(f'await node.irm.create_ipcp("{IPCP}", "local")', prompt=">>>")
@@ -45,7 +45,7 @@ async def _run(screen: Screen) -> dict[str, Any]:
         screen.typed(f'await node.irm.reg_name("{SERVER}", "{IPCP}")', prompt=">>>")
         await node.irm.reg_name(SERVER, IPCP)
         server = asyncio.create_task(_serve(node))
-        screen.step("A client, who knows nothing but that name, allocates flows and measures them")
+        screen.step("A client, who knows but that name, allocates flows and measures them")
         screen.typed(f'flow = await node.flow_alloc("{SERVER}")', prompt=">>>")
         screen.picture(os.getpid(), os.getpid(), os.getpid())
         try:

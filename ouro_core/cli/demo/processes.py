@@ -63,11 +63,13 @@ class _Stage:
         return rest
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A process in a group of its own, so that Ctrl-C reaches only us, who end it in order."""
+        """A process in a group of its own, so that Ctrl-C reaches only us, who end it in order. It imports nothing from
+        the directory that we happen to be in.
+        """
         log = (self.directory / "log").open("a")
         with log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words], stdout=subprocess.PIPE, stderr=log, text=True, process_group=0
+                [sys.executable, "-P", "-m", *words], stdout=subprocess.PIPE, stderr=log, text=True, process_group=0
             )
         self.processes.append(process)
         return process
@@ -123,7 +125,7 @@ def run_as_processes(screen: Screen, deadline: float) -> dict[str, Any]:
         server = _start_server(stage)
         stage.type(f"bind process {server.pid} name {SERVER}")
         stage.type(f"name register {SERVER} layer {LAYER}")
-        screen.step("A client, who knows nothing but that name, allocates flows and measures them")
+        screen.step("A client, who knows but that name, allocates flows and measures them")
         screen.typed(f"python -m {_PEERS} client")
         client = stage.start(_PEERS, "client")
         screen.picture(client.pid, server.pid, _ipcp_pid())
@@ -140,7 +142,7 @@ def run_as_processes(screen: Screen, deadline: float) -> dict[str, Any]:
 def _start_daemon(stage: _Stage) -> None:
     config = stage.directory / "irmd.toml"
     config.write_text(_CONFIG)
-    stage.screen.typed(f"ouro irmd --config {config.name}", "direct = false: no short cut past the layer")
+    stage.screen.typed(f"ouro irmd --config {config.name}", "direct = false: no short cut")
     daemon = stage.start("ouro_core.cli", "irmd", "--config", os.fspath(config))
     while True:
         try:

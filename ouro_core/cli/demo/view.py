@@ -13,8 +13,8 @@ __all__ = ["IPCP", "LAYER", "Screen"]
 IPCP: Final = "demo-ipcp"
 LAYER: Final = "demo-layer"
 
-_BOXES: Final = str.maketrans("|-+<>", "│─┼◂▸")
-_WIDTH: Final = 61
+_SIMPLE: Final = str.maketrans("┌┐└┘┬┴─│◂▸", "++++++-|<>")
+"""What stands for lines where there are none."""
 
 
 class Screen:
@@ -45,18 +45,20 @@ class Screen:
         """The layer, and who is on it; process ids."""
         left, right = f"client, process {client}", f"server, process {server}"
         inside = f'layer "{LAYER}": IPCP {IPCP} (local), process {ipcp}'
+        side, half, gap = "─" * 25, "─" * 12, " " * 9
         rows = [
-            f"+{'-' * 25}+         +{'-' * 25}+",
-            f"|{left:^25}|<- flow->|{right:^25}|",
-            f"+{'-' * 12}+{'-' * 12}+         +{'-' * 12}+{'-' * 12}+",
-            f"{' ' * 13}|{' ' * 35}|",
-            f"+{'-' * 12}+{'-' * 35}+{'-' * 12}+",
-            f"|{inside:^{_WIDTH}}|",
-            f"+{'-' * _WIDTH}+",
+            f"┌{side}┐{gap}┌{side}┐",
+            f"│{left:^25}│◂─ flow─▸│{right:^25}│",
+            f"└{half}┬{half}┘{gap}└{half}┬{half}┘",
+            f"{' ' * 13}│{' ' * 35}│",
+            f"┌{half}┴{'─' * 35}┴{half}┐",
+            f"│{inside:^61}│",
+            f"└{'─' * 61}┘",
         ]
         self.say("")
         for row in rows:
-            self.say("   " + click.style(row.translate(_BOXES) if self._boxes else row, fg="cyan"))
+            shown = row if self._boxes else row.translate(_SIMPLE)
+            self.say("   " + click.style(shown, fg="cyan"))
 
     def result(self, result: "Result") -> None:
         """Tables of the figures."""

@@ -1,5 +1,6 @@
 """`ouro demo`: it works, and leaves nothing behind, however it ends."""
 
+import io
 import json
 import os
 import signal
@@ -66,10 +67,27 @@ def test_as_processes(tmp_path: Path) -> None:
     assert nothing_left(tmp_path)
 
 
+@needs_ssm
+def test_whatever_lies_in_the_directory(tmp_path: Path) -> None:
+    lying = tmp_path / "here"
+    lying.mkdir()
+    for module in ("random", "json", "ouro_core"):
+        (lying / f"{module}.py").write_text("raise SystemExit('the wrong module')\n")
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    env = environment(temporary)
+    command = (sys.executable, "-P", *DEMO[1:])
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, cwd=lying)
+    assert done.returncode == 0, done.stderr
+    assert max(len(line.replace(str(temporary), "/tmp")) for line in done.stdout.splitlines()) <= 80
+    assert nothing_left(temporary)
+
+
 def test_in_one_process(tmp_path: Path) -> None:
     env = environment(tmp_path, OURO_BLOCK_PLUGINS="ssm")
     done = subprocess.run(DEMO, capture_output=True, text=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert "this one process" in done.stdout
     assert "All packets arrived" in done.stdout
     assert "\x1b" not in done.stdout, "colours are for terminals"
@@ -97,6 +115,22 @@ def test_the_picture_is_straight(capsys: pytest.CaptureFixture[str]) -> None:
     rows = capsys.readouterr().out.splitlines()[1:]
     assert len({len(row) for row in rows if row.endswith("+")}) == 1
     assert "process 4194301" in rows[-2]
+
+
+def test_boxes_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    Screen().picture(1, 2, 3)
+    text = out.getvalue()
+    assert 'layer "demo-layer": IPCP demo-ipcp (local)' in text, "names keep their hyphens"
+    assert not {"+", "┼"} & set(text)
+    assert [text.count(corner) for corner in "┌┐└┘┬┴"] == [3, 3, 3, 3, 2, 2]
 
 
 def test_figures() -> None:
