@@ -15,7 +15,7 @@ from ouro_core.contracts.programs import Window
 TESTS = Path(__file__).resolve().parents[3] / "tests" / "unit" / "packets"
 OF_PYTHON_ALONE = {
     "test_a_forwarder_that_is_held_back_does_not_spin",  # that one looks from time to time; a native one is told
-    "test_a_forwarder_gives_up_an_end_that_its_own_client_closed",  # it is noticed with the next packet there, here at once
+    "test_a_forwarder_gives_up_an_end_that_its_own_client_closed",  # noticed there with the next packet, here at once
 }
 
 

@@ -143,7 +143,7 @@ def test_higher_cubes_go_first(node: Node) -> None:
         inputs[cube].set_options(BLOCKING)
         for _ in range(100):
             inputs[cube].write(pci(THERE, 1, cube=cube))
-    order = []
+    order: list[int] = []
     while len(order) < before + 200:
         order += [packet[4] for packet in right.read_many(32)]
     assert order.count(1) == before
@@ -280,7 +280,7 @@ def test_a_forwarder_that_is_held_back_sleeps_until_it_is_told(node: Node) -> No
 
 
 def test_another_route_lets_waiting_packets_go_on(node: Node) -> None:
-    left, right, _, sent = held_back(node)
+    _, right, _, sent = held_back(node)
     third, other = node.network()
     idle(node.forwarder)
     node.route(THERE, other)
@@ -305,7 +305,7 @@ def test_packets_that_wait_for_a_port_that_goes_are_counted(node: Node, how: str
 
 
 def test_an_input_that_waits_can_be_removed(node: Node) -> None:
-    left, right, _, sent = held_back(node)
+    _, right, _, sent = held_back(node)
     port = 1  # the first one
     node.forwarder.remove(port, drain=0.05)
     event = await_event(node.forwarder, "UNBOUND")
@@ -420,10 +420,10 @@ def test_a_user_who_scribbles_over_his_ring_and_packets_hurts_nobody_else(node: 
     good = node.flow(64, destination=THERE, remote=1)
     user = node.bench.client(user=True)
     flow = node.bench.create(user, node.ipcp)
-    grant = flow.grant(0)
+    grant = flow.grant(1)  # the forwarder's, for it names all memory
     ring, pool = (mmap.mmap(fd, 0) for fd in grant.fds[:2])
-    app = user.attach(*node.bench.sent(grant), NON_BLOCKING)
-    end = node.ipcp.attach(*node.bench.sent(flow.grant(1)), BLOCKING)
+    app = user.attach(*node.bench.sent(flow.grant(0)), NON_BLOCKING)
+    end = node.ipcp.attach(*node.bench.sent(grant), BLOCKING)
     node.forwarder.add_flow(65, end, THERE, 2)
     stop = threading.Event()
 
