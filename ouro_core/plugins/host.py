@@ -353,7 +353,7 @@ class PluginHost:
         for plugin in self._of(GROUP):
             if plugin.distribution == distribution:
                 return f". It comes with {plugin}, which is {plugin.error or _WHY_NOT[plugin.state]}"
-        return f". It comes with the distribution {distribution}: pip install {distribution}"
+        return f". It comes with the distribution {distribution}"
 
     @property
     def ipcp_types(self) -> Mapping[str, type[Ipcp]]:

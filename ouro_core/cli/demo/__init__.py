@@ -6,6 +6,7 @@ packet system for several processes, the same happens within this one, in a `Nod
 
 import signal
 import sys
+import textwrap
 import time
 from typing import Final
 
@@ -62,7 +63,8 @@ def _run(screen: Screen, deadline: float) -> Result:
         return Result("ssm", run_as_processes(screen, deadline))
     from .node import run_in_node
 
-    screen.say(f"Several processes need the packet system ssm, but {obstacle}.")
+    why = f"Several processes need the packet system ssm, but {obstacle}."
+    screen.say(textwrap.fill(why, 80, break_on_hyphens=False))
     screen.say("So everything happens in this one process, over heap: readable, not fast.")
     return Result("heap", run_in_node(screen, deadline))
 

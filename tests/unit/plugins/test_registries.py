@@ -147,7 +147,7 @@ def test_an_unknown_name_says_where_to_get_it(make_host: MakeHost, kind: str, na
         host.get(kind, name)
     installed = any(p.distribution == distribution for p in host.plugins())
     assert distribution in str(caught.value)
-    assert ("not selected" if installed else f"pip install {distribution}") in str(caught.value)
+    assert ("not selected" if installed else f"comes with the distribution {distribution}") in str(caught.value)
 
 
 def test_an_unknown_name_of_a_broken_plugin_says_what_broke_it(install: Install, make_host: MakeHost) -> None:

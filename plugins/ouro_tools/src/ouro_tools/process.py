@@ -10,9 +10,14 @@ from ouro_core import announce
 from ouro_core.model.errors import OuroError
 from ouro_core.model.log import setup_logging
 
-__all__ = ["announced", "on_end"]
+__all__ = ["announced", "on_end", "say"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def say(text: object, error: bool = False) -> None:
+    """Print one line in one write, so that the lines of several processes on one terminal do not mix."""
+    (sys.stderr if error else sys.stdout).write(f"{text}\n")
 
 
 def announced() -> bool:
@@ -26,8 +31,7 @@ def announced() -> bool:
     try:
         announce()
     except OuroError as e:
-        print("FATAL: Could not announce to IRMd.", file=sys.stderr)
-        print(e, file=sys.stderr)
+        say(f"FATAL: Could not announce to IRMd.\n{e}", error=True)
         return False
     return True
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ouro_core import Irm, flow_alloc
+from ouro_core.testing.host import Host, eventually
 
 Start = Callable[..., Any]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,13 +37,55 @@ def counts(output: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()[1:]))
 
 
-@pytest.mark.parametrize("words", [["-l"], ["-n", "x"], ["--help"], []])
+@pytest.mark.parametrize("words", [["-l"], ["-n", "x"], []])
 def test_without_a_daemon(words: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from ouro_tools.oping import main; main()", *words]
     env = {**os.environ, "OURO_RUNTIME_DIR": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("FATAL: Could not announce to IRMd.\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["-n", "x", "--help"]])
+def test_help_needs_no_daemon(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from ouro_tools.oping import main; main()", *words]
+    env = {**os.environ, "OURO_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("Usage: oping")
+
+
+def test_a_server_ends_with_its_daemon_without_a_word() -> None:
+    with Host() as host:
+        server = host.spawn([sys.executable, "-c", "from ouro_tools.oping import main; main()", "-l"])
+        assert server.stdout is not None
+        assert server.stdout.readline() == "Ouroboros ping server started.\n"
+        eventually(lambda: host.status().processes == 1)
+        assert host.daemon is not None
+        host.daemon.send_signal(signal.SIGINT)  # as from a terminal, to both
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+        assert server.stdout.read() == ""
+
+
+def test_lines_are_written_in_one_piece(network: None, tmp_path: Path) -> None:
+    trace = tmp_path / "pieces"
+    code = f"""
+import io, sys
+class Pieces(io.StringIO):
+    def write(self, text):
+        with open({str(trace)!r}, "a") as file:
+            file.write(repr(text) + "\\n")
+        return len(text)
+sys.stdout = sys.stderr = Pieces()
+from ouro_tools.oping import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "-n", "nobody.there", "-i", "20000"], timeout=60)
+    assert done.returncode == 1
+    pieces = trace.read_text().splitlines()
+    assert len(pieces) == 3
+    assert all(piece.endswith(("\\n'", '\\n"')) for piece in pieces), pieces
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ..options import BadOption, UnknownUnit
-from ..process import announced
+from ..process import announced, say
 
 __all__ = ["main", "run"]
 
@@ -16,20 +16,23 @@ def main() -> None:
 
 def run(words: Sequence[str]) -> int:
     """Carry out a command line; returns the exit status."""
-    if not announced():
-        return 1
     from .settings import USAGE, parse
 
+    if "--help" in words or "-h" in words:  # without a daemon, too
+        say(USAGE)
+        return 1
+    if not announced():
+        return 1
     try:
         settings = parse(words)
     except UnknownUnit as e:
-        print(e)
+        say(e)
         return 1
     except BadOption as e:
-        print(e, USAGE, sep="\n")
+        say(f"{e}\n{USAGE}")
         return 1
     for remark in settings.remarks:
-        print(remark)
+        say(remark)
     if settings.listen:
         from .server import serve
 

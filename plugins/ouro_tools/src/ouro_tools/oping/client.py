@@ -25,7 +25,7 @@ from ouro_core.model.errors import (
     WouldBlock,
 )
 
-from ..process import on_end
+from ..process import on_end, say
 from .settings import Settings
 from .statistics import Statistics, shown
 from .wire import MAX_SIZE, REPLY, decode, encode
@@ -47,8 +47,8 @@ def ping(settings: Settings) -> int:
     try:
         flow = flow_alloc(settings.name, settings.qos)
     except OuroError as e:
-        print(f"Failed to allocate flow: {e.code}.")
-        print(e, file=sys.stderr)
+        say(f"Failed to allocate flow: {e.code}.")
+        say(e, error=True)
         return 1
     test = (Busy if settings.flood_busy else Flood if settings.flood else Paced)(settings, flow)
     on_end(test.signalled)
@@ -61,7 +61,7 @@ def ping(settings: Settings) -> int:
         except _Signalled:
             pass
         elapsed = (time.time() - start) * 1000
-    print(test.statistics.summary(settings.name, elapsed), flush=True)
+    say(test.statistics.summary(settings.name, elapsed))
     return 0
 
 
@@ -91,7 +91,8 @@ class _Test:
         """What is going to happen."""
         s = self.settings
         if not s.quiet:
-            print(f"Pinging {s.name} with {s.size} bytes of data ({s.count} packets{detail}):\n", flush=True)
+            say(f"Pinging {s.name} with {s.size} bytes of data ({s.count} packets{detail}):\n")
+            sys.stdout.flush()
 
     def run(self) -> None:
         """Until all replies are there, or none comes any more."""
@@ -103,8 +104,8 @@ class _Test:
         try:
             self.flow.write(self.packet)
         except OuroError as e:
-            print("Failed to send packet.")
-            print(e, file=sys.stderr)
+            say("Failed to send packet.")
+            say(e, error=True)
             return False
         self.statistics.sent += 1
         return True
@@ -116,7 +117,7 @@ class _Test:
         except WireError:
             kind = number = sent = -1
         if kind != REPLY:
-            print(f"Invalid message on fd {_FD}.")
+            say(f"Invalid message on fd {_FD}.")
             return None
         return number, (now - sent) // 1000 / 1000
 
@@ -156,10 +157,10 @@ class Paced(_Test):
             except FlowTimeout:
                 now = monotonic()
                 if now - self._last >= self.patience:
-                    print("Server timed out.")
+                    say("Server timed out.")
                     return False
             except _OVER as e:
-                print(e, file=sys.stderr)
+                say(e, error=True)
                 return False
             except OuroError:
                 now = monotonic()
@@ -177,7 +178,7 @@ class Paced(_Test):
             return
         number, rtt = reply
         if number >= self.settings.count:
-            print("Invalid id.")
+            say("Invalid id.")
             return
         in_order = number >= self._next
         if in_order:
@@ -188,7 +189,7 @@ class Paced(_Test):
         if not self.settings.quiet:
             day = f"[{time.time():.6f}] " if self.settings.timeofday else ""
             late = "" if in_order else " [out-of-order]"
-            print(f"{day}{length} bytes from {self.settings.name}: seq={number} time={shown(rtt)}{late}")
+            say(f"{day}{length} bytes from {self.settings.name}: seq={number} time={shown(rtt)}{late}")
 
 
 class Flood(_Test):
@@ -203,18 +204,18 @@ class Flood(_Test):
         try:
             length = self.receive()
         except FlowTimeout:
-            print("Server timed out.")
+            say("Server timed out.")
             return False
         except OuroError as e:
-            print("Failed to read packet.")
-            print(e, file=sys.stderr)
+            say("Failed to read packet.")
+            say(e, error=True)
             return False
         reply = self.decode(length, monotonic_ns())
         if reply is not None:
             self.statistics.add(reply[1])
             if not self.settings.quiet:
                 s = self.settings
-                print(f"{s.size} bytes from {s.name}: seq={number} time={shown(reply[1])}")
+                say(f"{s.size} bytes from {s.name}: seq={number} time={shown(reply[1])}")
         return True
 
     def receive(self) -> int:

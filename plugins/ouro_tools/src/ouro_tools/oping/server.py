@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final
 
@@ -11,7 +12,7 @@ from attrs import define
 from ouro_core import Flow, FlowSet, flow_accept
 from ouro_core.model.errors import FlowTimeout, IrmdError, OuroError, WouldBlock
 
-from ..process import on_end
+from ..process import on_end, say
 from .settings import Settings
 from .wire import reply
 
@@ -32,7 +33,7 @@ def serve(settings: Settings) -> int:
     """Run the server until a signal comes; returns the exit status."""
     if sys.stdout is sys.__stdout__:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    print(f"Ouroboros ping server started.{' [busy-poll]' if settings.busy else ''}")
+    say(f"Ouroboros ping server started.{' [busy-poll]' if settings.busy else ''}")
     return (_BusyServer if settings.busy else _Server)(settings).run()
 
 
@@ -53,9 +54,14 @@ class _Server:
         self.set = FlowSet()
 
     def end(self, status: int = 0) -> None:
-        """Stop as soon as possible."""
-        self.status = status
+        """Stop as soon as possible. The first status counts."""
+        if self.status is None:
+            self.status = status
         self.woken.put(None)
+
+    def goes_on(self) -> bool:
+        """Whether nobody wants it to end."""
+        return self.status is None
 
     def run(self) -> int:
         """Serve; returns the exit status."""
@@ -77,13 +83,13 @@ class _Server:
     def accept(self) -> None:
         """Take flows in, in a thread of its own."""
         while self.status is None:
-            flow = accept()
+            flow = accept(self.goes_on)
             if flow is None:
                 self.end(1)
                 return
             used = {client.fd for client in list(self.flows.values())}
             fd = next(fd for fd in range(_FIRST_FD, _FIRST_FD + len(used) + 1) if fd not in used)
-            print(f"New flow {fd}.")
+            say(f"New flow {fd}.")
             flow.read_blocking = flow.partial_read = False
             self.set.add(flow)
             self.flows[flow] = _Client(fd, time.monotonic())
@@ -115,7 +121,7 @@ class _Server:
         """Give up flows that are silent."""
         for flow, client in list(self.flows.items()):
             if now - client.last > _SILENCE:
-                print(f"Flow {client.fd} timed out.")
+                say(f"Flow {client.fd} timed out.")
                 del self.flows[flow]
                 flow.close()
 
@@ -136,7 +142,7 @@ class _BusyServer:
         flow = accept()
         if flow is None:
             return 1
-        print(f"New flow {_FIRST_FD} (busy-poll).")
+        say(f"New flow {_FIRST_FD} (busy-poll).")
         with flow:
             flow.read_blocking = flow.partial_read = False
             while True:
@@ -152,17 +158,19 @@ class _BusyServer:
                 echo(flow, _FIRST_FD, packet, self.quiet)
 
 
-def accept() -> Flow | None:
-    """The next flow. None: there is no IRMd any more."""
+def accept(goes_on: Callable[[], bool] = lambda: True) -> Flow | None:
+    """The next flow. None: there is no IRMd any more, or this process is to end."""
     while True:
         try:
             return flow_accept()
         except OuroError as e:
-            print(f"Failed to accept flow: {e.code} ")
-            if isinstance(e, IrmdError):
-                print(e, file=sys.stderr)
-                return None
             time.sleep(_WAIT)  # whatever is wrong, it is not made worse by asking at once
+            if not goes_on():  # the same signal may have ended the IRMd, and us
+                return None
+            say(f"Failed to accept flow: {e.code} ")
+            if isinstance(e, IrmdError):
+                say(e, error=True)
+                return None
 
 
 def echo(flow: Flow, fd: int, packet: bytes, quiet: bool) -> None:
@@ -175,8 +183,8 @@ def echo(flow: Flow, fd: int, packet: bytes, quiet: bool) -> None:
         except OuroError:
             failed = True
     if not quiet:
-        print(f"Received {len(packet)} bytes on fd {fd}.")
+        say(f"Received {len(packet)} bytes on fd {fd}.")
     if answer is None:
-        print(f"Invalid message on fd {fd}.")
+        say(f"Invalid message on fd {fd}.")
     if failed:
-        print(f"Error writing to flow (fd {fd}).")
+        say(f"Error writing to flow (fd {fd}).")
