@@ -193,7 +193,10 @@ def main() -> int:
     set_comm("ouro-zygote")
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
-    plugins = _load()
+    try:
+        plugins = _load()
+    except OuroError:
+        return 1  # OURO_STRICT: the IRM meets the same error, and says it
     setup_logging(sys.argv[2])
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1:

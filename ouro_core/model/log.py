@@ -95,12 +95,19 @@ def set_debug(components: Iterable[str]) -> None:
 
 
 def setup_logging(form: str = "text", debug: Iterable[str] = (), stream: TextIO | None = None) -> None:
-    """Log to `stream` (standard error) in the form "text" or "json". Called once, by daemons; libraries never do."""
+    """Log to `stream` (standard error) in the form "text" or "json", whoever logs, plugins by their own loggers too.
+    Called by daemons, libraries never do; the last call counts.
+    """
     out = stream or sys.stderr
-    handler = logging.StreamHandler(out)
+    handler = _Handler(out)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(colour=out.isatty()))
-    root = logging.getLogger("ouro")
-    root.handlers[:] = [handler]
-    root.propagate = False
-    root.setLevel(logging.INFO)
+    root = logging.getLogger()
+    for earlier in [h for h in root.handlers if isinstance(h, _Handler)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    logging.getLogger("ouro").setLevel(logging.INFO)
     set_debug(debug)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, to be told from those that others put there."""

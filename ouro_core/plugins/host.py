@@ -256,7 +256,8 @@ class PluginHost:
             plugin.traceback = "".join(traceback.format_exception(why))
         if hook:
             plugin.error = f"{hook}: {plugin.error}"
-        _log.warning("%s is broken: %s", plugin, plugin.error)
+        if not self._strict:  # else it is an error, which says the same
+            _log.warning("%s is broken: %s", plugin, plugin.error)
 
     def _settle(self) -> None:
         broken = [f"{p} is broken: {p.error}" for p in self._all() if p.state == "broken"] if self._strict else ()

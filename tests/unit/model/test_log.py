@@ -14,11 +14,11 @@ from ouro_core.model.log import PP, JsonFormatter, TextFormatter, logger, set_de
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    root = logging.getLogger("ouro")
-    before = root.handlers[:], root.propagate, root.level
+    root, ours = logging.getLogger(), logging.getLogger("ouro")
+    handlers, level = root.handlers[:], ours.level
     yield
-    root.handlers[:], root.propagate = before[:2]
-    root.setLevel(before[2])
+    root.handlers[:] = handlers
+    ours.setLevel(level)
     set_debug(())
 
 
@@ -97,6 +97,21 @@ def test_json() -> None:
     entry = json.loads(JsonFormatter().format(record))
     assert entry["level"] == "PP"
     assert entry["exception"].endswith("ValueError: boom")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_loggers_of_others_have_the_same_form(form: str) -> None:
+    early, late = io.StringIO(), io.StringIO()
+    setup_logging(form=form, stream=early)
+    setup_logging(form=form, stream=late)
+    logging.getLogger("ouro_metered.ipcp").warning("from a plugin")
+    logging.getLogger("ouro_metered.ipcp").debug("of no interest")
+    (line,) = late.getvalue().splitlines()
+    if form == "json":
+        assert json.loads(line)["component"] == "ouro_metered.ipcp"
+    else:
+        assert line == f"=={os.getpid():05d}== ouro_metered.ipcp(WW): from a plugin"
+    assert early.getvalue() == "", "the last call counts"
 
 
 def test_debugging_by_component() -> None:
