@@ -2,14 +2,17 @@
 
 import datetime
 import warnings
-from collections.abc import Callable
+from base64 import encodebytes
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, ClassVar
 
 import pytest
 from attrs import evolve, field, frozen
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -21,14 +24,17 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ouro_core.contracts.crypto import Authenticator, Credentials, Digest
+from ouro_core.contracts.crypto import Authenticator, Credentials, Digest, NewKey
 from ouro_core.model.errors import AuthenticationFailed
+from ouro_core.wire.der import BIT_STRING, SEQUENCE, elements, take, value
 
 from .base import SuiteContract, damage, few, views
 
 NOW = datetime.datetime(2026, 6, 1, 12, tzinfo=datetime.UTC)
 NOW_NS = int(NOW.timestamp()) * 1_000_000_000
 DAY = datetime.timedelta(days=1)
+_ALGORITHM, _KEY = 2, 6
+"""Places among the parts of a certificate."""
 
 
 @frozen
@@ -65,12 +71,14 @@ class Wish:
 
 
 class AuthenticatorContract(SuiteContract):
-    """Signatures, and what makes a chain good. Set `digests`, and implement `new_key`, or `issue` for keys that
-    `cryptography` does not know.
+    """Signatures, and what makes a chain good. Set `digests`. Say how to make keys: implement `new_key`, or set `kinds`
+    for suites that make them, which is the only way for keys that `cryptography` does not know.
     """
 
     digests: ClassVar[tuple[Digest, ...]]
     """To sign with, if the family takes them."""
+    kinds: ClassVar[Mapping[str, str]] = {}
+    """By name of a suite: a kind of key out of its `key_kinds`, a quick one."""
     _keys: ClassVar[dict[tuple[str, str], Any]] = {}
 
     def new_key(self, suite: Any) -> Any:
@@ -79,30 +87,38 @@ class AuthenticatorContract(SuiteContract):
 
     def issue(self, suite: Any, wish: Wish, issuer: Issued | None = None) -> Issued:
         """Make the certificate, signed by the issuer, by itself when there is none. One key a name is enough."""
+        if suite.name in self.kinds:
+            return self._issued_by_suite(suite, wish, issuer)
         key = self._keys.get((suite.name, wish.name)) or self.new_key(suite)
         self._keys[suite.name, wish.name] = key
         signer, above = key, None
         if issuer is not None:
             signer = load_pem_private_key(issuer.key_pem, None)
             above = x509.load_der_x509_certificate(issuer.certificate)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wish.name)])
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(above.subject if above else subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(wish.start)
-            .not_valid_after(wish.end)
-        )
-        for extension, critical in _extensions(wish, key.public_key(), signer.public_key()):
-            builder = builder.add_extension(extension, critical)
+        key_ids = [x509.SubjectKeyIdentifier.from_public_key(each.public_key()) for each in (key, signer)]
+        builder = _builder(wish, above, key.public_key(), *key_ids)
         hashed = isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
         certificate = builder.sign(signer, hashes.SHA256() if hashed else None)
         return Issued(
             certificate.public_bytes(Encoding.DER),
             key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         )
+
+    def _issued_by_suite(self, suite: Authenticator, wish: Wish, issuer: Issued | None) -> Issued:
+        """A certificate around another key, which is replaced in the DER, and then signed."""
+        made: NewKey = self._keys.get((suite.name, wish.name)) or suite.new_key(self.kinds[suite.name])
+        self._keys[suite.name, wish.name] = made
+        above = x509.load_der_x509_certificate(issuer.certificate) if issuer else None
+        publics = made.public, list(_parts(above))[_KEY] if above else made.public
+        key_ids = [x509.SubjectKeyIdentifier(sha256(public).digest()[:20]) for public in publics]
+        stand_in = ed25519.Ed25519PrivateKey.generate()
+        parts = _parts(_builder(wish, above, stand_in.public_key(), *key_ids).sign(stand_in, None))
+        parts[_KEY] = made.public
+        pem = b"-----BEGIN PRIVATE KEY-----\n" + encodebytes(made.private) + b"-----END PRIVATE KEY-----\n"
+        signer = issuer or Issued(_whole(parts, b""), pem)
+        credentials = self._credentials(suite, signer)
+        parts[_ALGORITHM] = suite.signature_algorithm(credentials)
+        return Issued(_whole(parts, suite.sign(credentials, value(SEQUENCE, b"".join(parts)), None)), pem)
 
     def _root(self, suite: Any, **wishes: Any) -> Issued:
         return self.issue(suite, Wish("root", **{"ca": True, "signs": True} | wishes))
@@ -136,7 +152,7 @@ class AuthenticatorContract(SuiteContract):
         issued = self.issue(suite, Wish("leaf"))
         try:
             key = load_pem_private_key(issued.key_pem, None)
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):
             pytest.skip("cryptography cannot encrypt this key")
         locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
         with pytest.raises(AuthenticationFailed, match="encrypted"):
@@ -151,6 +167,11 @@ class AuthenticatorContract(SuiteContract):
                 assert other.load(issued.certificate_pem, issued.key_pem) is None
         for junk in (b"", b"junk", issued.certificate_pem[:100]):
             assert suite.load(junk, issued.key_pem) is None
+
+    def test_it_makes_every_kind_of_key(self, suite: Authenticator) -> None:
+        keys = [suite.new_key(kind) for kind in (*suite.key_kinds, *suite.key_kinds[:1])]
+        assert len({key.public for key in keys}) == len(keys)
+        assert not [key for key in keys if key.private.hex() in repr(key)]
 
     # ------------------------------------------------------------ signatures
 
@@ -350,7 +371,37 @@ class AuthenticatorContract(SuiteContract):
         self._good(suite, leaf, a_by_b, b_by_a, a)
 
 
-def _extensions(wish: Wish, key: Any, signer: Any) -> list[tuple[x509.ExtensionType, bool]]:
+def _parts(certificate: x509.Certificate) -> list[bytes]:
+    """The values of what is signed: version, serial number, algorithm, issuer, validity, subject, key, extensions."""
+    return list(elements(take(SEQUENCE, certificate.tbs_certificate_bytes)[0]))
+
+
+def _whole(parts: list[bytes], signature: bytes) -> bytes:
+    return value(SEQUENCE, value(SEQUENCE, b"".join(parts)) + parts[_ALGORITHM] + value(BIT_STRING, b"\0" + signature))
+
+
+def _builder(
+    wish: Wish, above: x509.Certificate | None, key: Any, own: x509.SubjectKeyIdentifier, of: x509.SubjectKeyIdentifier
+) -> x509.CertificateBuilder:
+    """Everything but the signature; `own` and `of` identify the key and the issuer's."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wish.name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(above.subject if above else subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(wish.start)
+        .not_valid_after(wish.end)
+    )
+    for extension, critical in _extensions(wish, own, of):
+        builder = builder.add_extension(extension, critical)
+    return builder
+
+
+def _extensions(
+    wish: Wish, own: x509.SubjectKeyIdentifier, of: x509.SubjectKeyIdentifier
+) -> list[tuple[x509.ExtensionType, bool]]:
     extensions: list[tuple[x509.ExtensionType, bool]] = []
     if wish.ca is not None:
         extensions.append((x509.BasicConstraints(wish.ca, wish.path_length), True))
@@ -358,8 +409,8 @@ def _extensions(wish: Wish, key: Any, signer: Any) -> list[tuple[x509.ExtensionT
         usage = x509.KeyUsage(True, False, False, False, False, wish.signs, False, False, False)
         extensions.append((usage, True))
     if wish.key_ids:
-        extensions.append((x509.SubjectKeyIdentifier.from_public_key(key), False))
-        extensions.append((x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), False))
+        extensions.append((own, False))
+        extensions.append((x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(of), False))
     if wish.unknown_critical:
         number = x509.ObjectIdentifier("1.3.6.1.4.1.99999")
         extensions.append((x509.UnrecognizedExtension(number, b"\5\0"), True))
