@@ -18,7 +18,7 @@ def test_the_example_works() -> None:
         assert set(names) == {"oping.example", "greeter"}
         assert names["oping.example"]["programs"] == ["/bin/cat", "/bin/sh"]
         assert names["oping.example"]["info"]["balance"] == "ROUND_ROBIN"
-        assert host.rib("ipcps/lo/info/layer")["name"] == "net"
+        assert host.rib("ipcps/lo/info")["layer"] == "net"
 
 
 def test_every_setting_is_described() -> None:
