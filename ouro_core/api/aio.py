@@ -182,7 +182,7 @@ class Client:
         self._keeper = Watches()
         self._timer: asyncio.TimerHandle | None = None
         self.closed = False
-        self._loop.add_reader(self._set.fileno(), self._events)
+        self._loop.add_reader(self._set, self._events)
 
     # ---- allocation
 

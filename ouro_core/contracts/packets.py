@@ -327,7 +327,9 @@ class EventSet(ABC):
 
     @abstractmethod
     def spin(self) -> bool:
-        """Busy wait on credit; True when there is an event. For selectors, before they block."""
+        """Busy wait on credit; True when there is an event: for selectors, before they block. `poll` is called then,
+        for which fileno() need not be readable.
+        """
 
     @abstractmethod
     def fileno(self) -> int:

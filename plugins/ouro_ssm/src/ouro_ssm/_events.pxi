@@ -156,6 +156,15 @@ cdef class Loop:
             events.armed = True
         ou_fence_after_rmw()
 
+    cdef disarm(self):
+        """No bell is wanted for a while. Where the wish was granted already, there is something to hear."""
+        cdef Events events
+        for events in self.own:
+            if events.armed:
+                events.armed = False
+                if not ou_fetch_and(&events.shm.lanes[LOOP].waiter, ~<uint32_t> LANE_BELL) & LANE_BELL:
+                    events.owed = True
+
     cdef wake(self):
         """Threads of this process that sleep on a lane."""
         cdef Events events
@@ -346,9 +355,17 @@ cdef class EventSet:
 
     def spin(self):
         self._check()
+        # Nobody has to ring for who looks himself. What comes without a bell is for `poll`, which the caller does next.
+        cdef bint alone = self.loop.watchers == self.watching
         if self.pending or self.loop.anything():
             return True
-        return self._spin(0, 100000)
+        if alone:
+            self.loop.disarm()
+        if self._spin(0, 100000):
+            return True
+        if alone and self.watching:
+            self.loop.arm()
+        return len(self.pending) > 0 or self.loop.anything()
 
     cdef bint _spin(self, int64_t end, int64_t longest):
         """`end`: of the wait, 0: none."""
