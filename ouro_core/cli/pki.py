@@ -1,14 +1,14 @@
 """`ouro pki`: an authority of one's own, and certificates for names, each where the IRMd looks for it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
-from ..model.errors import OuroError
+from .asjson import print_json
 from .certificates import DEFAULT_KIND, issue, load_pair, make_authority, write_pair
+from .commands import Group, json_option
 from .inspection import Inspector, security_directory
 
 __all__ = ["pki"]
@@ -23,7 +23,6 @@ _directory = click.option(
     help="Directory of security files; else the IRMd's, or the one it would have by default.",
 )
 _force = click.option("--force", is_flag=True, help="Replace what is there.")
-_json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 def _algorithm(what: str) -> Callable[[FC], FC]:
@@ -36,7 +35,7 @@ def _algorithm(what: str) -> Callable[[FC], FC]:
     )
 
 
-@click.group()
+@click.group(cls=Group)
 def pki() -> None:
     """An authority of one's own, and certificates for names.
 
@@ -53,15 +52,13 @@ def pki() -> None:
 )
 @_directory
 @_force
-def init(name: str, algorithm: str, days: int, directory: str | None, force: bool) -> None:
+@json_option
+def init(name: str, algorithm: str, days: int, directory: str | None, force: bool, as_json: bool) -> None:
     """Make an authority: its certificate is in cacert/ca.pem, its key in pki/ca.key.pem."""
-    try:
-        inspector = Inspector(security_directory(directory))
-        certificate, key = _authority(inspector.directory)
-        write_pair(make_authority(name, algorithm, days, inspector.suites.authenticators), certificate, key, force)
-    except OuroError as e:
-        raise click.ClickException(str(e)) from None
-    print(f"{certificate}\n{key}")
+    inspector = Inspector(security_directory(directory))
+    certificate, key = _authority(inspector.directory)
+    write_pair(make_authority(name, algorithm, days, inspector.suites.authenticators), certificate, key, force)
+    _say(certificate, key, as_json)
 
 
 @pki.command("issue")
@@ -73,20 +70,20 @@ def init(name: str, algorithm: str, days: int, directory: str | None, force: boo
 @click.option("--days", type=click.IntRange(1), default=_DAYS, show_default=True, help="How long it is valid.")
 @_directory
 @_force
-def issue_(name: str, client: str | None, algorithm: str, days: int, directory: str | None, force: bool) -> None:
+@json_option
+def issue_(
+    name: str, client: str | None, algorithm: str, days: int, directory: str | None, force: bool, as_json: bool
+) -> None:
     """A certificate for NAME, which a server shows when it accepts flows: in server/NAME.
 
     With --client it is for the other side: in client/DST.
     """
-    try:
-        inspector = Inspector(security_directory(directory))
-        folder = inspector.folder(name, client)
-        authority = load_pair(*_authority(inspector.directory))
-        pair = issue(authority, name, algorithm, days, inspector.suites.authenticators)
-        write_pair(pair, folder / "crt.pem", folder / "key.pem", force)
-    except OuroError as e:
-        raise click.ClickException(str(e)) from None
-    print(f"{folder / 'crt.pem'}\n{folder / 'key.pem'}")
+    inspector = Inspector(security_directory(directory))
+    folder = inspector.folder(name, client)
+    certificate, key = folder / "crt.pem", folder / "key.pem"
+    authority = load_pair(*_authority(inspector.directory))
+    write_pair(issue(authority, name, algorithm, days, inspector.suites.authenticators), certificate, key, force)
+    _say(certificate, key, as_json)
     if algorithm.startswith("ed"):
         click.echo(
             f"Signatures of {algorithm} go with no enc.conf: its flows are authenticated, not encrypted.", err=True
@@ -95,12 +92,12 @@ def issue_(name: str, client: str | None, algorithm: str, days: int, directory: 
 
 @pki.command()
 @_directory
-@_json
+@json_option
 def show(directory: str | None, as_json: bool) -> None:
     """Every certificate there is: whose, from whom, until when, and what is wrong with it."""
     found = Inspector(security_directory(directory)).certificates()
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found)
         return
     for entry in found:
         print(entry["path"])
@@ -108,6 +105,14 @@ def show(directory: str | None, as_json: bool) -> None:
             print(f'  "{entry["subject"]}", {entry["key"]}, from "{entry["issuer"]}", until {entry["until"]}')
         for problem in entry["problems"]:
             print(f"  ! {problem}")
+
+
+def _say(certificate: Path, key: Path, as_json: bool) -> None:
+    """Which files were written."""
+    if as_json:
+        print_json({"certificate": str(certificate), "key": str(key)})
+    else:
+        print(f"{certificate}\n{key}")
 
 
 def _authority(directory: str) -> tuple[Path, Path]:
