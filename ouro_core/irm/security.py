@@ -13,7 +13,7 @@ paths in its `NameInfo` costs one `stat` a side. Certificates of authorities are
 Nothing is open half-way: a file that is there and cannot be read or used is an error for every allocation that needs
 it, with the file (and line) in the message: CryptError for enc.conf and keys of the key exchange, AuthenticationFailed
 for certificates and their keys. Missing files mean what the prototype takes them for, no encryption required and no
-certificate shown, unless the name's `NameInfo` says that they should be there.
+certificate shown, unless the name's `NameInfo` says that they should be there, or a link that leads nowhere does.
 """
 
 import contextlib
@@ -219,6 +219,8 @@ class SecurityFiles:
         found = []
         for folder in STORE if self.directory else ():
             for path in self.store_files(folder):
+                if os.path.islink(path) and not os.path.exists(path):
+                    continue  # an authority less: nobody gets in by that
                 certificate = self._read((path,), lambda c, p=path: first_certificate(c, p), AuthenticationFailed)
                 if certificate is not None:
                     found.append(certificate)
@@ -288,6 +290,8 @@ def _stamp(path: str, error: type[OuroError]) -> tuple[int, ...] | None:
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise error(f"{path} is a link to something that is not there; restore that, or remove the link") from None
         return None
     except OSError as e:
         raise error(_unreadable(path, e)) from None

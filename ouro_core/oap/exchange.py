@@ -51,7 +51,10 @@ def authenticate(suites: OapSuites, security: Security, header: OapHeader, messa
     verifier.verify_chain(header.certificate, security.store, now)
     signed = message[: len(message) - len(header.signature)]
     verifier.verify(header.certificate, signed, header.signature, _digest(suites, header.md_nid))
-    return verifier.name_of(header.certificate)
+    name = verifier.name_of(header.certificate)
+    if not name.isprintable():  # no flow has such a name, and logs and terminals are not for an authority's clients
+        raise AuthenticationFailed(f"the name in the peer's certificate, {name!r}, has unprintable characters")
+    return name
 
 
 def _authenticator(suites: OapSuites, certificate: bytes) -> Authenticator:

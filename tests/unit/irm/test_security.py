@@ -324,11 +324,16 @@ def as_loop(file: Path) -> None:
     file.symlink_to(file)
 
 
+def as_dangling_link(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.with_name("nowhere"))
+
+
 def as_flood(file: Path) -> None:
     file.write_bytes(b"#" * (2 << 20))
 
 
-@pytest.mark.parametrize("spoil", [as_directory, as_fifo, as_loop, as_flood])
+@pytest.mark.parametrize("spoil", [as_directory, as_fifo, as_loop, as_dangling_link, as_flood])
 @pytest.mark.parametrize("name", ["enc.conf", "crt.pem", "key.pem"])
 def test_what_cannot_be_read_is_refused(files: Files, spoil: Callable[[Path], None], name: str) -> None:
     files.issue("srv")
@@ -337,6 +342,17 @@ def test_what_cannot_be_read_is_refused(files: Files, spoil: Callable[[Path], No
     for _ in range(2):
         with pytest.raises(CryptError if name == "enc.conf" else AuthenticationFailed, match=str(file)):
             files.read.security(SERVER, "srv")
+
+
+def test_a_directory_that_is_a_link_to_nowhere_is_not_none(files: Files, tmp_path: Path) -> None:
+    files.write("server/srv/enc.conf", "")
+    folder = tmp_path / "security" / "server" / "srv"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert files.read.security(SERVER, "srv").encryption == Encryption()
+    (tmp_path / "elsewhere").rename(tmp_path / "gone")
+    with pytest.raises(CryptError, match="server/srv is a link to something that is not there"):
+        files.read.security(SERVER, "srv")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user for a moment")

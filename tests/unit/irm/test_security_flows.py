@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from ouro_core.cli.certificates import Pair, issue, make_authority, write_pair
 from ouro_core.ipcp.launcher import IpcpHandle
@@ -166,25 +169,29 @@ class Network:
 
 
 def pem(certificate: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     return certificate.public_bytes(Encoding.PEM)
 
 
 def expired(authority: Pair, name: str) -> Pair:
     """Valid once."""
-    pair = issue(authority, name, "p256", 10)
-    then = datetime.now(UTC) - timedelta(days=30)
+    return issued(authority, name, datetime.now(UTC) - timedelta(days=30))
+
+
+def issued(authority: Pair, name: str, then: datetime) -> Pair:
+    """For twenty days. Any name."""
+    key = ec.generate_private_key(ec.SECP256R1())
     builder = (
         x509.CertificateBuilder()
-        .subject_name(pair.certificate.subject)
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
         .issuer_name(authority.certificate.subject)
-        .public_key(pair.key.public_key())
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(then)
         .not_valid_after(then + timedelta(days=20))
     )
-    return Pair(builder.sign(authority.key, hashes.SHA256()), pair.key)
+    signer: Any = load_pem_private_key(authority.key_pem, None)
+    pem_of_key = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Pair(builder.sign(signer, hashes.SHA256()), pem_of_key)
 
 
 @pytest.fixture
@@ -312,7 +319,7 @@ async def test_a_client_refuses_certificates_that_are_not_right(network: Network
         (issue(network.authority, "other", "p256", 10), 'for "other", not for "srv"'),
         (issue(foreign, "srv", "p256", 10), "Foreign CA"),
         (expired(network.authority, "srv"), "expired"),
-        (Pair(issue(network.authority, "srv", "p256", 10).certificate, foreign.key), "does not fit"),
+        (Pair(issue(network.authority, "srv", "p256", 10).certificate, foreign.key_pem), "does not fit"),
     ):
         network.show("server", pair)
         ours, _ = await network.flow()
@@ -328,7 +335,7 @@ async def test_a_server_refuses_certificates_that_are_not_right(network: Network
     for pair, why in (
         (issue(foreign, "alice", "p256", 10), "Foreign CA"),
         (expired(network.authority, "alice"), "expired"),
-        (Pair(issue(network.authority, "alice", "p256", 10).certificate, foreign.key), "does not fit"),
+        (Pair(issue(network.authority, "alice", "p256", 10).certificate, foreign.key_pem), "does not fit"),
     ):
         network.show("client", pair)
         ours, theirs = await network.flow()
@@ -337,6 +344,15 @@ async def test_a_server_refuses_certificates_that_are_not_right(network: Network
         assert [line for line in network.lines() if why in line] == [f"Refused a flow request for srv: {theirs}"]
     network.credentials("client", "alice")
     await network.plain()
+
+
+async def test_a_name_for_the_log_alone_is_refused_in_one_line(network: Network) -> None:
+    """An authority's client who calls himself what looks like a line of the log, or moves its reader's cursor."""
+    network.show("client", issued(network.authority, "alice\n==1== irmd(II): \x1b[2JAll is well.", datetime.now(UTC)))
+    ours, theirs = await network.flow()
+    assert (ours.code, theirs.code) == (-1009, -1009)
+    assert r"'alice\n==1== irmd(II): \x1b[2JAll is well.', has unprintable" in str(theirs)
+    assert [line for line in network.lines() if "alice" in line] == [f"Refused a flow request for srv: {theirs}"]
 
 
 async def test_an_ed25519_server_with_enc_conf_is_told_what_to_do(network: Network) -> None:
