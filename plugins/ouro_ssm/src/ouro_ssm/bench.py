@@ -1,4 +1,5 @@
-"""`python -m ouro_ssm.bench`: packets a second one way between two processes, and the time of a round trip.
+"""`python -m ouro_ssm.bench`: packets a second one way between two processes, and the time of a round trip; then the
+same between two hosts (`bench_wire`). `python -m ouro_ssm.bench wire` measures the latter alone.
 
 A measurement, not a test: it depends on what else the machine does. Medians of several runs, each series twice: where
 the scheduler puts the two processes, which may be one processor that both take turns on, with all data in its nearest
@@ -24,6 +25,7 @@ from ouro_core.contracts.packets import (
     Grant,
 )
 
+from . import bench_wire
 from .system import SsmPacketSystem
 
 __all__ = ["main"]
@@ -159,4 +161,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         _child(socket.socket(fileno=int(sys.argv[2])))
     else:
-        main()
+        if sys.argv[1:2] != ["wire"]:
+            main()
+        bench_wire.main()

@@ -145,6 +145,7 @@ class SsmClient(packets.PacketClient):
         self._closed = True
         for mover in list(self._movers):
             mover.stop()
+        self._native = None
         for made in list(self._event_sets):
             made.close()
         for end in list(self._ends):
