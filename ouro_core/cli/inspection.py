@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from ..contracts.crypto import Credentials
 from ..irm.security import STORE, SecurityFiles, Side, SidePaths, default_directory, first_certificate
-from ..model.errors import InvalidArgument, OuroError
+from ..model.errors import CryptError, InvalidArgument, OuroError
 from ..model.irm_requests import ListNames, RibRead
 from ..model.names import NameInfo, check_name
 from ..oap import Encryption, OapClient, OapResult, OapServer, ReplayGuard, Security
@@ -204,6 +204,12 @@ class Inspector:
             allocated: OapResult = oap.complete(context, response, now)
         except OuroError as e:
             return Exchange(str(e), e.code)
+        if allocated.key != accepted.key:
+            stale = CryptError(
+                "both sides have a key, and not the same: the client's kex.srv.pub is not of the server's kex.key; "
+                "give it the server's present one"
+            )
+            return Exchange(str(stale), stale.code)
         cipher = self.suites.ciphers.numbered(allocated.cipher_nid).name if allocated.cipher_nid else ""
         return Exchange("", 0, allocated.kex, cipher, allocated.peer, accepted.peer)
 
@@ -232,7 +238,6 @@ class Inspector:
 
     def _entry(self, path: str, trusted: bool = False, problems: tuple[str, ...] = ()) -> dict[str, Any]:
         from cryptography import x509
-        from cryptography.exceptions import UnsupportedAlgorithm
 
         entry: dict[str, Any] = {"path": path, "problems": list(problems)}
         try:
@@ -244,18 +249,31 @@ class Inspector:
                     "subject": _common_name(certificate.subject), "issuer": _common_name(certificate.issuer),
                     "until": f"{until:%Y-%m-%d}",
                 }  # fmt: skip
-                entry["key"] = type(certificate.public_key()).__name__.removesuffix("PublicKey").lstrip("_")
+                entry["key"] = self._key_of(certificate)
         except OuroError as e:
             entry["problems"] = [str(e)]
         except OSError as e:
             entry["problems"] = [f"cannot read {path}: {e.strerror}"]
-        except (ValueError, UnsupportedAlgorithm) as e:
+        except ValueError as e:
             entry.setdefault("key", "unknown key")
             entry["problems"].append(str(e))
         else:
             if trusted and until.timestamp() < time.time():
                 entry["problems"].append("it has expired")
         return entry
+
+    def _key_of(self, certificate: Any) -> str:
+        """What kind of key a certificate has. ValueError: it is damaged."""
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        try:
+            return type(certificate.public_key()).__name__.removesuffix("PublicKey").lstrip("_")
+        except UnsupportedAlgorithm as e:
+            for family in self.suites.authenticators.available():
+                if family.accepts(certificate.public_bytes(Encoding.DER)):
+                    return family.name
+            raise ValueError(f"{e}{self.suites.authenticators.missing}") from None
 
 
 def _common_name(name: Any) -> str:
