@@ -2,8 +2,10 @@
 
 import json
 import os
+import select
 import socket
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -104,7 +106,35 @@ def idle(end: FlowEnd, control: socket.socket) -> None:
     control.recv(1)
 
 
-ROLES = {role.__name__: role for role in (echo, write, read, recv, fork, idle)}
+def hold(end: FlowEnd, control: socket.socket, count: str) -> None:
+    """So many blocks, until told to give them back."""
+    held = [end.alloc(256) for _ in range(int(count))]
+    say(control, held=len(held))
+    control.recv(8)
+
+
+def hog(end: FlowEnd, control: socket.socket) -> None:
+    """A block nearly all of the time, until told to stop."""
+    taken = 0
+    while not select.select([control], [], [], 0)[0]:
+        block = end.alloc(100)
+        until = time.monotonic() + 0.0003
+        while time.monotonic() < until:
+            pass
+        block.release()
+        taken += 1
+    control.recv(8)
+    say(control, taken=taken)
+
+
+def take(end: FlowEnd, control: socket.socket, count: str) -> None:
+    """A block, so many times."""
+    for _ in range(int(count)):
+        end.alloc(100).release()
+    say(control, taken=int(count))
+
+
+ROLES = {role.__name__: role for role in (echo, write, read, recv, fork, idle, hold, hog, take)}
 
 
 def zygote(control: socket.socket) -> None:

@@ -60,6 +60,10 @@ class Process:
         assert data, "the child ended without an answer"
         return json.loads(data)
 
+    def say(self) -> None:
+        """What it waits for."""
+        self._control.send(b"go")
+
     def ready(self) -> "Process":
         assert self.hear() == {"ready": True}
         return self
@@ -211,6 +215,14 @@ def small() -> Iterator[Host]:
 def tiny() -> Iterator[Host]:
     """Eight blocks of each class."""
     host = Host(Geometry(tuple(SizeClass(payload, 8) for payload in (64, 128, 256, 512))))
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def pair_of_blocks() -> Iterator[Host]:
+    """Two blocks, for applications too."""
+    host = Host(Geometry((SizeClass(256, 2),), receive_share=0.0, shards=2))
     yield host
     host.close()
 
