@@ -24,7 +24,8 @@ Every path that ends early goes through `_end`, which knows what there is to und
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any, Final
 
 from ..contracts.packets import ClientRef, PacketBroker, State
@@ -50,6 +51,7 @@ from ..model.qos import NP1
 from ..model.request import Request
 from ..oap import OapResult, Security
 from ..plugins import PluginHost
+from ..rpc.steps import Promise, begin
 from .exchange import Exchanges
 from .programs import Child, Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry, Segment, Waiter
@@ -95,15 +97,33 @@ class Allocator:
 
     # ------------------------------------------------------------ the requesting side
 
-    async def alloc(self, process: Process, request: FlowAlloc) -> Allocation:
-        """A flow of `process` to a name."""
+    def alloc(self, process: Process, request: FlowAlloc) -> Allocation | Awaitable[Allocation]:
+        """A flow of `process` to a name. At once, where a process of this host accepts for it just now and nothing slow
+        is to be computed.
+        """
         check_name(request.dst)
         self._plugins.authorize(request.dst, process.uid, process.pid, False)
         log.debug("Allocating flow for %d to %s (uid %d).", process.pid, request.dst, process.ref.domain.uid)
-        return await self._within(request.timeout, f'no answer from "{request.dst}"', self._alloc(process, request))
-
-    async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
         security = self._exchanges.security(request.dst)
+        work: Allocation | Awaitable[Allocation]
+        name = self._registry.names.get(request.dst) if self._settings.direct else None
+        waiter = None if name is None else self._accepts_now(name, process)
+        if name is None or waiter is None:
+            work = self._alloc(process, request, security)
+        else:
+            work = begin(self._alloc_direct(process, request, security, name, waiter))
+            if isinstance(work, Allocation):
+                return work
+        return self._within(request.timeout, f'no answer from "{request.dst}"', work)
+
+    def _accepts_now(self, name: Name, process: Process) -> Waiter | None:
+        """The waiter that gets the next flow of a name, reserved, where it can have one with `process`."""
+        first = name.first
+        if first is None or first.result.done() or not _share(first.process.ref, process.ref):
+            return None
+        return self._registry.take(name)
+
+    async def _alloc(self, process: Process, request: FlowAlloc, security: Security) -> Allocation:
         nobody: FlowTimeout | None = None
         name = self._served_here(request.dst) if self._settings.direct else None
         if name is not None:
@@ -235,25 +255,22 @@ class Allocator:
 
     # ------------------------------------------------------------ the accepting side
 
-    async def accept(self, process: Process, request: FlowAccept) -> Allocation:
+    def accept(self, process: Process, request: FlowAccept) -> Promise[Allocation]:
         """The next flow for a name that `process` is bound to."""
         if len(process.waiters) >= MAX_ACCEPTS_PER_PROCESS:
             raise OutOfMemory(f"process {process.pid} has {len(process.waiters)} accept calls under way already")
-        waiter = Waiter(process, asyncio.get_running_loop().create_future(), request.data)
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(process, loop.create_future(), request.data)
         self._registry.wait(waiter)
-        timer = None
+        waiter.result.add_done_callback(lambda _: self._registry.withdraw(waiter))
         if request.timeout is not None:
-            timer = asyncio.get_running_loop().call_later(request.timeout, self._expire, waiter, request.timeout)
-        try:
-            allocation: Allocation = await waiter.result
-            return allocation
-        except asyncio.CancelledError:
-            self._too_late(waiter)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            self._registry.withdraw(waiter)
+            timer = loop.call_later(request.timeout, self._expire, waiter, request.timeout)
+            waiter.result.add_done_callback(lambda _: timer.cancel())
+        return Promise(waiter.result, partial(self._too_late, process))
+
+    def _too_late(self, process: Process, allocation: Allocation) -> None:
+        with contextlib.suppress(NotAllocated):
+            self.dealloc(process, allocation.flow_id, 0.0)
 
     def _expire(self, waiter: Waiter, timeout: float) -> None:
         """The time of an accept call is over."""
@@ -266,15 +283,11 @@ class Allocator:
             waiter.last = True
             asyncio.get_running_loop().call_later(LATE, self._expire, waiter, timeout)
 
-    def _too_late(self, waiter: Waiter) -> None:
-        """The caller is gone. If it was given a flow in the same moment, that ends."""
-        result = waiter.result
-        if result.done() and not result.cancelled() and result.exception() is None:
-            with contextlib.suppress(NotAllocated):
-                self.dealloc(waiter.process, result.result().flow_id, 0.0)
-
-    async def arrived(self, ipcp: IpcpRecord, request: FlowArrived) -> Arrival:
+    def arrived(self, ipcp: IpcpRecord, request: FlowArrived) -> Arrival | Awaitable[Arrival]:
         """A flow request came to an IPCP over its layer."""
+        return begin(self._arrived(ipcp, request))
+
+    async def _arrived(self, ipcp: IpcpRecord, request: FlowArrived) -> Arrival:
         if ipcp.layer is None:
             raise IpcpStateError(f"IPCP {ipcp.name} is in no layer")
         name = self._registry.name_of_hash(request.hash, ipcp.layer.hash)
@@ -337,14 +350,14 @@ class Allocator:
     async def _waiter_comes(self, name: Name, deadline: float) -> None:
         if len(name.waiting) >= MAX_PENDING_PER_NAME:
             raise OutOfMemory(f'{len(name.waiting)} flow requests wait for "{name.name}" already')
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         name.waiting.append(future)
+        timer = loop.call_at(deadline, _settle, future)
         try:
-            async with asyncio.timeout_at(deadline):
-                await future
-        except TimeoutError:
-            pass
+            await future
         finally:
+            timer.cancel()
             with contextlib.suppress(ValueError):
                 name.waiting.remove(future)
 
@@ -478,7 +491,7 @@ class Allocator:
             task.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
 
-    async def _within(self, timeout: float | None, what: str, work: Coroutine[Any, Any, Allocation]) -> Allocation:
+    async def _within(self, timeout: float | None, what: str, work: Awaitable[Allocation]) -> Allocation:
         limit = FLOW_ALLOC_TIMEOUT if timeout is None else timeout
         try:
             async with asyncio.timeout(limit):
@@ -487,6 +500,11 @@ class Allocator:
             raise  # somebody else's time was over, and it says whose
         except TimeoutError:
             raise FlowTimeout(f"{what} within {limit:g} s") from None
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _share(a: ClientRef, b: ClientRef) -> bool:

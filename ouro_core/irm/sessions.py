@@ -118,7 +118,7 @@ class Session:
         self._own = process
         return announced
 
-    def flow_alloc(self, request: r.FlowAlloc) -> Awaitable[r.Allocation]:
+    def flow_alloc(self, request: r.FlowAlloc) -> r.Allocation | Awaitable[r.Allocation]:
         return self._irm.allocator.alloc(self._process(), _within_limits(request))
 
     def flow_accept(self, request: r.FlowAccept) -> Awaitable[r.Allocation]:

@@ -93,15 +93,20 @@ class WorkerPool:
         if not job.slow or not self._launcher.processes:
             return job.run(self._suites)
         task = self._enqueue(peer, pickle.dumps(job))
+        timer = asyncio.get_running_loop().call_later(DEADLINE, self._overdue, task)
         try:
-            async with asyncio.timeout(DEADLINE):
-                result: R = await task.future
-                return result
-        except TimeoutError:
-            self._counters["overdue"] += 1
-            raise FlowTimeout(f"the cryptography of this allocation was not done within {DEADLINE:g} s") from None
+            result: R = await task.future
+            return result
         finally:
+            timer.cancel()
             self._withdraw(task)
+
+    def _overdue(self, task: _Task) -> None:
+        if not task.future.done():
+            self._counters["overdue"] += 1
+            task.future.set_exception(
+                FlowTimeout(f"the cryptography of this allocation was not done within {DEADLINE:g} s")
+            )
 
     def view(self) -> WorkersView:
         """Counts, those of jobs since the start."""

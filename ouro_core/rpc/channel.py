@@ -1,11 +1,11 @@
 """Requests and replies, both ways, over one Unix stream socket in an asyncio loop.
 
 Theory of operation. A `Channel` numbers its own requests and keeps a future for each; frames that arrive are either
-answers to those or requests of the peer. A request goes to `answer`, which returns a reply, or an awaitable of one:
-only then a task is made, so the hot path is a callback. A cancelled call sends CANCEL, and the peer cancels its task;
-when the socket closes all of a peer's tasks are cancelled and all own calls fail. Replies to cancelled calls are still
-read, so that descriptors in them are closed (`discarded` sees the value); a reply that the peer certainly did not get,
-because the connection ended before all of it was sent, goes to `undelivered`.
+answers to those or requests of the peer. A request goes to `answer`, which returns a reply, a `Promise` of one, or
+another awaitable: only then a task is made, so the hot path is a callback. A cancelled call sends CANCEL, and the peer
+cancels its task or promise; when the socket closes all of a peer's tasks are cancelled and all own calls fail. Replies
+to cancelled calls are still read, so that descriptors in them are closed (`discarded` sees the value); a reply that the
+peer certainly did not get, because the connection ended before all of it was sent, goes to `undelivered`.
 
 Descriptors come with the first byte of their frame, so between two reads there are never more than those of one
 unfinished frame; whoever sends more, or some that no frame announces, loses the connection.
@@ -19,6 +19,7 @@ import itertools
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -28,6 +29,7 @@ from ..model.log import logger
 from ..model.request import Request, reply_type
 from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
 from . import fds as _fds
+from .steps import Promise
 
 __all__ = ["Answer", "Budget", "Channel"]
 
@@ -93,7 +95,7 @@ class Channel:
         self._received: deque[int] = deque()
         self._ids = itertools.count(1)
         self._calls: dict[int, tuple[asyncio.Future[Any], type]] = {}  # and the type of its reply
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, asyncio.Future[Any]] = {}
         self._unsent: deque[_Unsent] = deque()
         self._unsent_bytes = 0
         self._unsent_fds = 0
@@ -283,14 +285,19 @@ class Channel:
         except Exception as e:
             self._send_error(frame.id, e)
             return
-        if inspect.isawaitable(result):
+        task: asyncio.Future[Any]
+        if isinstance(result, Promise):
+            task = result.future
+            task.add_done_callback(partial(self._resolved, frame.id))
+        elif inspect.isawaitable(result):
             task = self._loop.create_task(self._finish(frame.id, result))
-            self._tasks[frame.id] = task
-            size = len(frame.body)
-            self._asked_bytes += size
-            task.add_done_callback(lambda _: self._answered(frame.id, size))
         else:
             self._send_reply(frame.id, result)
+            return
+        self._tasks[frame.id] = task
+        size = len(frame.body)
+        self._asked_bytes += size
+        task.add_done_callback(lambda _: self._answered(frame.id, size))
 
     def _answered(self, number: int, size: int) -> None:
         self._tasks.pop(number, None)
@@ -307,7 +314,15 @@ class Channel:
         else:
             self._send_reply(number, value)
 
-    def _cancel(self, task: "asyncio.Task[None]") -> None:
+    def _resolved(self, number: int, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled():
+            self._send_error(number, OuroError("cancelled", errno=125))
+        elif (error := future.exception()) is None:
+            self._send_reply(number, future.result())
+        elif isinstance(error, Exception):
+            self._send_error(number, error)
+
+    def _cancel(self, task: "asyncio.Future[Any]") -> None:
         # later, for a task that never began would neither answer nor let go what it was given
         self._loop.call_soon(task.cancel)
 
