@@ -25,7 +25,7 @@ from ..model.errors import AuthenticationFailed, ConfigError, Exists, InvalidArg
 from ..plugins.kinds import BROUGHT_BY
 from ..wire.der import BIT_STRING, SEQUENCE, elements, take, value
 
-__all__ = ["DEFAULT_KIND", "Pair", "issue", "key_kinds", "load_pair", "make_authority", "write_pair"]
+__all__ = ["DEFAULT_KIND", "Pair", "issue", "key_kinds", "load_pair", "make_authority", "write_files", "write_pair"]
 
 DEFAULT_KIND: Final = "p256"
 _SKEW: Final = timedelta(minutes=5)
@@ -194,11 +194,16 @@ def load_pair(certificate: Path, key: Path) -> Pair:
 
 def write_pair(pair: Pair, certificate: Path, key: Path, force: bool) -> None:
     """Put both where they belong, the key with mode 0600. What is there is replaced with `force` only: Exists."""
-    for path in (certificate, key):
+    write_files((key, pair.key_pem), (certificate, pair.certificate.public_bytes(Encoding.PEM)), force)
+
+
+def write_files(secret: tuple[Path, bytes], public: tuple[Path, bytes], force: bool) -> None:
+    """The same for any two files."""
+    for path, _ in (public, secret):
         if not force and path.exists():
             raise Exists(f"{path} exists; with --force it is replaced")
-    _write(key, pair.key_pem, 0o600, 0o700 if key.parent.name == "pki" else 0o755)
-    _write(certificate, pair.certificate.public_bytes(Encoding.PEM), 0o644, 0o755)
+    _write(*secret, 0o600, 0o700 if secret[0].parent.name == "pki" else 0o755)
+    _write(*public, 0o644, 0o755)
 
 
 def _write(path: Path, content: bytes, mode: int, directory_mode: int) -> None:

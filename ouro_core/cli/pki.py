@@ -6,8 +6,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from ..contracts.crypto import KemSuite
+from ..model.errors import InvalidArgument
 from .asjson import print_json
-from .certificates import DEFAULT_KIND, issue, load_pair, make_authority, write_pair
+from .certificates import DEFAULT_KIND, issue, load_pair, make_authority, write_files, write_pair
 from .commands import Group, json_option
 from .inspection import Inspector, security_directory
 
@@ -88,6 +90,38 @@ def issue_(
         click.echo(
             f"Signatures of {algorithm} go with no enc.conf: its flows are authenticated, not encrypted.", err=True
         )
+
+
+@pki.command()
+@click.argument("name")
+@click.option(
+    "--algorithm",
+    metavar="KEX",
+    default="X25519MLKEM768",
+    show_default=True,
+    help="A key encapsulation, as in enc.conf.",
+)
+@_directory
+@_force
+@json_option
+def kex(name: str, algorithm: str, directory: str | None, force: bool, as_json: bool) -> None:
+    """A static key of NAME, for clients with kem_mode = client.
+
+    The server's half is in server/NAME; the other one, in client/NAME, is for the hosts of the clients.
+    """
+    inspector = Inspector(security_directory(directory))
+    suite = inspector.suites.kexes.named(algorithm)
+    if not isinstance(suite, KemSuite):
+        raise InvalidArgument(f"{algorithm} is no key encapsulation, and needs no static key")
+    suffix = "raw" if suite.raw else "pem"
+    public = inspector.folder(name, name) / f"kex.srv.pub.{suffix}"
+    private = inspector.folder(name) / f"kex.key.{suffix}"
+    contents = suite.new_files()
+    write_files((private, contents[0]), (public, contents[1]), force)
+    if as_json:
+        print_json({"private": str(private), "public": str(public)})
+    else:
+        print(f"{private}\n{public}")
 
 
 @pki.command()

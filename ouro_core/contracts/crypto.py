@@ -198,6 +198,12 @@ class KemSuite(KexSuite):
         CryptError: what is wrong with the file.
         """
 
+    def new_files(self) -> tuple[bytes, bytes]:
+        """Both of these files for a fresh static pair, the private one first. NotSupported: this suite reads them only.
+        CryptError when the provider fails.
+        """
+        raise NotSupported(f"{self.name} makes no files of static keys")
+
 
 # ---------------------------------------------------------------- packets
 

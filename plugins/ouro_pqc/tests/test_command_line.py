@@ -94,6 +94,29 @@ def test_pki_without_the_plugin(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- static keys
 
 
+@pytest.mark.parametrize("kex", ["ML-KEM-512", "ML-KEM-1024", "X25519MLKEM768", "X448MLKEM1024"])
+def test_fresh_static_keys(tmp_path: Path, kex: str) -> None:
+    at = ("--directory", str(tmp_path))
+    for side in ("server", "client"):
+        (tmp_path / side / "srv").mkdir(parents=True)
+        (tmp_path / side / "srv" / "enc.conf").write_text(f"kex = {kex}\nkem_mode = client\n")
+    assert "is missing: with kem_mode = client" in run("crypto", "check", "srv", *at, good=False)
+    made = json.loads(run("pki", "kex", "srv", "--algorithm", kex, "--json", *at))
+    assert Path(made["private"]).stat().st_mode & 0o777 == 0o600
+    assert f"{kex}, aes-256-gcm" in run("crypto", "check", "srv", *at).rstrip().splitlines()[-1]
+    assert "exists; with --force" in run("pki", "kex", "srv", "--algorithm", kex, *at, good=False)
+    run("pki", "kex", "srv", "--algorithm", kex, "--force", *at)
+    run("crypto", "check", "srv", *at)
+
+
+def test_static_keys_that_are_none(tmp_path: Path) -> None:
+    at = ("--directory", str(tmp_path))
+    assert "is no key encapsulation" in run("pki", "kex", "srv", "--algorithm", "X25519", *at, good=False)
+    said = run("pki", "kex", "srv", *at, plugins="", good=False)
+    assert '"X25519MLKEM768" is not known here' in said
+    assert "come with the distribution ouro-pqc" in said
+
+
 @pytest.mark.parametrize("kex", ["ML-KEM-512", "ML-KEM-768", "X448MLKEM1024"])
 def test_check_finds_a_stale_key(tmp_path: Path, suites: OapSuites, kex: str) -> None:
     server, client = tmp_path / "server" / "srv", tmp_path / "client" / "srv"

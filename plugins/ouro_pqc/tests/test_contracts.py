@@ -11,6 +11,7 @@ from ouro_pqc.providers import LIBRARIES, Library
 
 from ouro_core.builtin.classic.digests import DIGESTS
 from ouro_core.contracts.crypto import KemSuite
+from ouro_core.model.errors import CryptError
 from ouro_core.testing.crypto import AuthenticatorContract, KemContract
 
 from .conftest import DATA
@@ -46,6 +47,13 @@ class TestKemsByCryptography(TestKems):
         if suite.raw:
             pytest.skip("reads no expanded keys")
         super().test_key_files(suite)
+
+    def test_fresh_key_files(self, suite: KemSuite) -> None:
+        if suite.raw:
+            with pytest.raises(CryptError, match="in expanded form"):
+                suite.new_files()
+        else:
+            super().test_fresh_key_files(suite)
 
 
 class TestKemsByPqcrypto(TestKems):

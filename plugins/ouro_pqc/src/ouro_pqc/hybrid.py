@@ -6,6 +6,7 @@ secrets, and key files, whose ML-KEM key is expanded. The two secrets are not mi
 When one half arrives changed, the secret is another: for the curve's half always, for ML-KEM's by implicit rejection.
 """
 
+from functools import cached_property
 from typing import Any
 
 from ouro_core.contracts.crypto import Encapsulation, KemSuite, KexKind, KeyPair
@@ -14,7 +15,7 @@ from ouro_core.model.errors import CryptError
 from .files import PrivateKey
 from .mlkem import MlKem
 from .parameters import ML_KEM, KemParameters
-from .providers import LIBRARIES, Library
+from .providers import LIBRARIES, Form, Library
 
 __all__ = ["HYBRIDS", "HybridSuite"]
 
@@ -41,7 +42,7 @@ class HybridSuite(KemSuite):
         self._private = kem.expanded + size
         self._ciphertext = kem.ciphertext + size
 
-    @property
+    @cached_property
     def unavailable(self) -> str | None:  # type: ignore[override]  # found out when it is needed
         try:
             self._curve_pair()
@@ -88,6 +89,11 @@ class HybridSuite(KemSuite):
         if len(file) != self._public:
             raise CryptError(f"a raw {self.name} public key has {self._public} bytes, not {len(file)}")
         return file
+
+    def new_files(self) -> tuple[bytes, bytes]:
+        private, public = self._kem.generate(Form.EXPANDED)
+        scalar, point = self._curve_pair()
+        return private + scalar, public + point
 
     # ------------------------------------------------------------ the curve
 

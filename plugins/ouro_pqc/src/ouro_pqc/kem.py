@@ -3,7 +3,7 @@
 from ouro_core.contracts.crypto import Encapsulation, KemSuite, KeyPair
 from ouro_core.model.errors import CryptError, WireError
 
-from .files import pem_block, private_key, public_der
+from .files import pem, pem_block, private_der, private_key, public_der
 from .mlkem import MlKem
 from .parameters import ML_KEM, SEED, KemParameters
 from .providers import LIBRARIES, Library
@@ -66,6 +66,12 @@ class MlKemSuite(KemSuite):
         if not self.accepts(public) or len(public) != len(self._prefix) + self._parameters.public:
             raise CryptError(f"the public key of {len(public)} bytes is none of {self.name}")
         return public
+
+    def new_files(self) -> tuple[bytes, bytes]:
+        private, public = self._kem.generate()
+        seed, expanded = (private, b"") if len(private) == SEED else (b"", private)
+        der = private_der(self._parameters.oid, seed, expanded)
+        return pem(der, "PRIVATE KEY"), pem(self._prefix + public, "PUBLIC KEY")
 
 
 KEMS: tuple[MlKemSuite, ...] = tuple(MlKemSuite(parameters) for parameters in ML_KEM)

@@ -31,9 +31,9 @@ class MlKem:
         self.parameters = parameters
         self.choice: Choice[KemBackend] = Choice(parameters.name, libraries, lambda library: library.kem(parameters))
 
-    def generate(self) -> tuple[bytes, bytes]:
-        """A fresh private key and its public key."""
-        backend = self._best()
+    def generate(self, form: Form | None = None) -> tuple[bytes, bytes]:
+        """A fresh private key, of this form if any, and its public key."""
+        backend = self._best(form)
         return self._tried("cannot make a key", backend.generate)
 
     def encapsulate(self, public: bytes) -> Encapsulation:

@@ -30,7 +30,7 @@ class Backend(ABC):
 
     @abstractmethod
     def generate(self) -> tuple[bytes, bytes]:
-        """A fresh pair: private key, in the first form that the library has, and public key."""
+        """A fresh pair: private key, expanded if it takes such keys, and public key."""
 
     @abstractmethod
     def public_of(self, seed: bytes) -> bytes:
