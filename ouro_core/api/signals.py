@@ -15,21 +15,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+# That of `signal` makes a member of an enumeration of each number that was blocked: more work than all the rest.
+from _signal import pthread_sigmask  # type: ignore[import-not-found]
+
 __all__ = ["block_signals", "interruptible", "undisturbed"]
 
-_PUT_OFF: Final = {
+_PUT_OFF: Final = {int(number) for number in (
     signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF,
     signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD,
-}  # fmt: skip
+)}  # fmt: skip
 """Those that programs handle. Not faults of the processor: blocked, they kill without a word."""
 
-_mask: set[int | signal.Signals] | None = None
+_BLOCK: Final = int(signal.SIG_BLOCK)
+_SET: Final = int(signal.SIG_SETMASK)
+
+_mask: set[int] | None = None
 """What the main thread blocks otherwise; None: it is not undisturbed."""
 
 
 def block_signals() -> None:
     """For good, in this thread."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _PUT_OFF)
+    pthread_sigmask(_BLOCK, _PUT_OFF)
 
 
 @contextmanager
@@ -39,13 +45,13 @@ def undisturbed() -> Iterator[None]:
     if _mask is not None or threading.current_thread() is not threading.main_thread():
         yield
         return
-    mask = _mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    mask = _mask = pthread_sigmask(_BLOCK, ())
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, _PUT_OFF)  # runs handlers of signals that came before
+        pthread_sigmask(_BLOCK, _PUT_OFF)  # runs handlers of signals that came before
         yield
     finally:
         _mask = None
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # runs handlers of those that came since
+        pthread_sigmask(_SET, mask)  # runs handlers of those that came since
 
 
 @contextmanager
@@ -55,7 +61,7 @@ def interruptible() -> Iterator[None]:
         yield
         return
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+        pthread_sigmask(_SET, _mask)
         yield
     finally:
         block_signals()

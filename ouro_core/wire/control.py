@@ -10,6 +10,7 @@ and descriptors travel with its first byte. Encoding goes by names: a class and 
 their fields. `decode` is total: any bytes give a value or `WireError`.
 """
 
+import functools
 import itertools
 import struct
 import types
@@ -24,6 +25,7 @@ from google.protobuf.message import DecodeError, Message
 from ..model import flow, ipcp_requests, irm_requests, layer, names, qos, zygote_requests
 from ..model.errors import OuroError, WireError, error_from_code
 from ..model.flow import Grant
+from ..model.qos import QosSpec
 from .pb import control_pb2
 
 __all__ = ["MAX_FRAME", "MAX_TEXT", "Frame", "FrameDecoder", "Kind", "decode", "encode", "frame_bytes"]
@@ -42,6 +44,9 @@ class Kind(IntEnum):
     REPLY = 1
     ERROR = 2
     CANCEL = 3
+
+
+_KINDS: Final = {int(kind): kind for kind in Kind}
 
 
 @attrs.frozen
@@ -67,67 +72,54 @@ class Frame:
 
 # ---------------------------------------------------------------- values
 
-_Put = Callable[[Message, str, Any, list[int]], None]
-_Get = Callable[[Message, str, Iterator[int]], Any]
+_Put = Callable[[Any, list[int]], Any]
+_Get = Callable[[Any, Iterator[int]], Any]
 
 
 @attrs.frozen
 class _FieldCodec:
+    """`put` makes of a value what the message's constructor takes, `get` of what stands in a message a value; None: it
+    is the same.
+    """
+
     name: str
-    put: _Put
-    get: _Get
+    put: _Put | None
+    get: _Get | None
     optional: bool
 
 
-def _put_scalar(message: Message, name: str, value: Any, _fds: list[int]) -> None:
-    setattr(message, name, value)
-
-
-def _put_repeated(message: Message, name: str, value: Sequence[Any], _fds: list[int]) -> None:
-    getattr(message, name).extend(value)
-
-
-def _put_map(message: Message, name: str, value: Mapping[str, str], _fds: list[int]) -> None:
-    getattr(message, name).update(value)
-
-
-def _put_message(message: Message, name: str, value: Any, fds: list[int]) -> None:
-    inner = getattr(message, name)
-    inner.SetInParent()
-    _fill(inner, value, fds)
-
-
-def _put_messages(message: Message, name: str, value: Sequence[Any], fds: list[int]) -> None:
-    for item in value:
-        _fill(getattr(message, name).add(), item, fds)
-
-
-def _fill(message: Message, value: Any, fds: list[int]) -> None:
+def _fields(value: Any, fds: list[int]) -> dict[str, Any]:
+    """The arguments of the message's constructor, messages within as dictionaries."""
     if isinstance(value, Grant):
         fds.extend(value.fds)
-        message.data = value.data  # type: ignore[attr-defined]
-        message.fds = len(value.fds)  # type: ignore[attr-defined]
-        return
+        return {"data": value.data, "fds": len(value.fds)}
+    fields = {}
     for codec in _codecs(type(value)):
         item = getattr(value, codec.name)
         if item is not None:
-            codec.put(message, codec.name, item, fds)
+            fields[codec.name] = item if codec.put is None else codec.put(item, fds)
+    return fields
 
 
-def _build(cls: type, message: Message, fds: Iterator[int]) -> Any:
+def _build(cls: type, message: Any, fds: Iterator[int]) -> Any:
     if cls is Grant:
-        count = message.fds  # type: ignore[attr-defined]
+        count = message.fds
         taken = tuple(itertools.islice(fds, count))
         if len(taken) != count:
             raise WireError(f"{count} descriptors announced, {len(taken)} came")
-        return Grant(message.data, taken)  # type: ignore[attr-defined]
-    arguments: dict[str, Any] = {}
+        return Grant(message.data, taken)
+    arguments: list[Any] = []
     for codec in _codecs(cls):
         if codec.optional and not message.HasField(codec.name):
-            arguments[codec.name] = None
+            arguments.append(None)
         else:
-            arguments[codec.name] = codec.get(message, codec.name, fds)
-    return cls(**arguments)
+            item = getattr(message, codec.name)
+            arguments.append(item if codec.get is None else codec.get(item, fds))
+    return _qos(*arguments) if cls is QosSpec else cls(*arguments)
+
+
+_qos = functools.lru_cache(maxsize=64)(QosSpec)
+"""Each allocation has one, and most are alike."""
 
 
 def _field_codec(name: str, hint: Any) -> _FieldCodec:
@@ -139,19 +131,22 @@ def _field_codec(name: str, hint: Any) -> _FieldCodec:
     if origin is tuple:
         item = args[0]
         if args[-1] is not Ellipsis:
-            return _FieldCodec(name, _put_repeated, lambda m, n, f: _exactly(len(args), n, getattr(m, n)), optional)
+            return _FieldCodec(name, None, lambda v, f: _exactly(len(args), name, v), optional)
         if attrs.has(item):
             return _FieldCodec(
-                name, _put_messages, lambda m, n, f: tuple(_build(item, i, f) for i in getattr(m, n)), optional
+                name,
+                lambda v, f: [_fields(i, f) for i in v],
+                lambda v, f: tuple(_build(item, i, f) for i in v),
+                optional,
             )
-        return _FieldCodec(name, _put_repeated, lambda m, n, f: tuple(getattr(m, n)), optional)
+        return _FieldCodec(name, None, lambda v, f: tuple(v), optional)
     if origin is not None and issubclass(origin, Mapping):
-        return _FieldCodec(name, _put_map, lambda m, n, f: dict(getattr(m, n)), optional)
+        return _FieldCodec(name, lambda v, f: dict(v), lambda v, f: dict(v), optional)
     if attrs.has(hint):
-        return _FieldCodec(name, _put_message, lambda m, n, f: _build(hint, getattr(m, n), f), optional)
+        return _FieldCodec(name, _fields, lambda v, f: _build(hint, v, f), optional)
     if issubclass(hint, IntEnum):
-        return _FieldCodec(name, _put_scalar, lambda m, n, f: hint(getattr(m, n)), optional)
-    return _FieldCodec(name, _put_scalar, lambda m, n, f: getattr(m, n), optional)
+        return _FieldCodec(name, None, lambda v, f: hint(v), optional)
+    return _FieldCodec(name, None, None, optional)
 
 
 def _exactly(count: int, name: str, items: Sequence[Any]) -> tuple[Any, ...]:
@@ -192,10 +187,9 @@ def encode(value: object) -> tuple[str, bytes, list[int]]:
     message_class = _MESSAGES.get(type(value))
     if message_class is None:
         raise WireError(f"{type(value).__name__} is no control message")
-    message, fds = message_class(), list[int]()
+    fds: list[int] = []
     try:
-        _fill(message, value, fds)
-        return type(value).__name__, message.SerializeToString(), fds
+        return type(value).__name__, message_class(**_fields(value, fds)).SerializeToString(), fds
     except (TypeError, ValueError) as e:
         raise WireError(f"cannot send {type(value).__name__}: {e}") from None
 
@@ -237,11 +231,13 @@ def _decode_value(type_name: str, cls: type, body: bytes, fds: Iterator[int]) ->
 
 def frame_bytes(frame: Frame) -> bytes:
     """A frame as it goes on the stream. WireError when it is too long."""
-    text = frame.text[:MAX_TEXT].encode(errors="backslashreplace").decode()  # file names may have surrogates
-    body = control_pb2.Frame(
+    message = control_pb2.Frame(
         kind=int(frame.kind),  # type: ignore[arg-type]
-        id=frame.id, type=frame.type, body=frame.body, code=frame.code, text=text, fds=frame.fds,
-    ).SerializeToString()  # fmt: skip
+        id=frame.id, type=frame.type, body=frame.body, code=frame.code, fds=frame.fds,
+    )  # fmt: skip
+    if frame.text:  # which may have surrogates, out of names of files
+        message.text = frame.text[:MAX_TEXT].encode(errors="backslashreplace").decode()
+    body = message.SerializeToString()
     if len(body) > MAX_FRAME:
         raise WireError(f"a message of {len(body)} bytes is longer than {MAX_FRAME}")
     return _LENGTH.pack(len(body)) + body
@@ -250,7 +246,9 @@ def frame_bytes(frame: Frame) -> bytes:
 def _decode_frame(body: bytes) -> Frame:
     try:
         m = control_pb2.Frame.FromString(body)
-        return Frame(Kind(m.kind), m.id, m.type, m.body, m.code, m.text, m.fds)
+        return Frame(_KINDS[m.kind], m.id, m.type, m.body, m.code, m.text, m.fds)
+    except KeyError:
+        raise WireError(f"malformed frame: kind {m.kind}") from None
     except (DecodeError, ValueError) as e:
         raise WireError(f"malformed frame: {e}") from None
 
