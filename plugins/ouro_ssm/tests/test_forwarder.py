@@ -288,6 +288,29 @@ def test_another_route_lets_waiting_packets_go_on(node: Node) -> None:
     assert right.queued()[0] == 1024
 
 
+@pytest.mark.parametrize("parked_first", [0, 1])
+@pytest.mark.parametrize("read_first", [0, 1])
+def test_two_ports_that_wait_for_each_other_both_go_on(node: Node, parked_first: int, read_first: int) -> None:
+    """In whatever order they came to wait, and whichever hears of space first."""
+    ends, ports = zip(*(node.network() for _ in range(2)), strict=True)
+    node.forwarder.set_routes(0, {10 + n: Group((port,)) for n, port in enumerate(ports)})
+    sent = [0, 0]
+    for to in (1 - parked_first, parked_first):  # fill the rings out of the node
+        for _ in range(1024):
+            ends[1 - to].write(pci(10 + to, 1))
+            sent[to] += 1
+        eventually(lambda to=to: ends[to].queued()[0] == 1024)  # type: ignore[misc]
+    for source in (parked_first, 1 - parked_first):  # and those into it
+        ends[source].write(pci(11 - source, 1))
+        sent[1 - source] += 1
+        idle(node.forwarder)
+    for to in (read_first, 1 - read_first):
+        got = 0
+        while got < sent[to]:
+            got += len(ends[to].read_many(100))
+        assert got == sent[to]
+
+
 @pytest.mark.parametrize("how", ["remove", "down", "close"])
 def test_packets_that_wait_for_a_port_that_goes_are_counted(node: Node, how: str) -> None:
     _, right, port, sent = held_back(node)

@@ -301,12 +301,13 @@ cdef void move(Mover *m, ForwardState *s, Port *p, EndCore e, int64_t now) noexc
 cdef void forward_schedule(Mover *m, Port *p) noexcept nogil:
     """Something changed for this port: it may have packets, and others that wait for its ring may go on."""
     cdef ForwardState *s = <ForwardState *> m.kind
-    cdef Port *other = m.parked.first
+    cdef Port *other
     cdef Port *next
     enlist(&s.run[p.cube], p)
+    other = m.parked.first           # now that `p` itself is not there any more
     while other != NULL:
         next = other.next
-        if other.waits_for == p and other != p:
+        if other.waits_for == p:
             enlist(&s.run[other.cube], other)
         other = next
 

@@ -225,9 +225,10 @@ cdef void port_event(Mover *m, Port *p) noexcept nogil:
 cdef void let_go(Mover *m, Port *p, EndCore e) noexcept nogil:
     """The last that the thread does with a port; it is in no list but `leaving`, from which the caller takes it."""
     cdef int64_t unread = 0
-    cdef Port *other = m.parked.first
+    cdef Port *other
     cdef Port *next
     unlist(p)
+    other = m.parked.first
     while other != NULL:
         next = other.next
         if other.waits_for == p:
