@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
 
 # That of `signal` makes a member of an enumeration of each number that was blocked: more work than all the rest.
 from _signal import pthread_sigmask  # type: ignore[import-not-found]
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 __all__ = ["block_signals", "interruptible", "undisturbed"]
 

@@ -568,3 +568,9 @@ class PacketSystem(ABC):
     @abstractmethod
     def client(cls, data: bytes, fds: Sequence[int]) -> PacketClient:
         """From the Grant of `admit`."""
+
+    @classmethod  # noqa: B027 - nothing to do is right for many
+    def preload(cls) -> None:
+        """Import what `client` needs: for a process without threads or mappings, which forks others that become
+        clients. Starts and maps nothing.
+        """

@@ -181,11 +181,16 @@ class Zygote:
 
 
 def _load() -> PluginHost:
-    """All plugins, with everything they register."""
+    """All plugins, with everything they register, and what the children need at once."""
     logging.getLogger("ouro").addHandler(logging.NullHandler())  # the IRM says what is broken
     plugins = PluginHost.from_environment()
     for kind in plugins.kinds():
         plugins.registry(kind)
+    for system in plugins.registry("pool_allocators").values():
+        try:
+            system.preload()
+        except Exception:  # it does not work here, and the IRM takes another
+            _log.debug("Packet system %s cannot be loaded.", system.name, exc_info=True)
     return plugins
 
 

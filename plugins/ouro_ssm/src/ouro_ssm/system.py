@@ -48,3 +48,7 @@ class SsmPacketSystem(PacketSystem):
         from .client import SsmClient
 
         return SsmClient(data, fds)
+
+    @classmethod
+    def preload(cls) -> None:
+        from . import client  # noqa: F401
