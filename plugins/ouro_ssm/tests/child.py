@@ -1,6 +1,8 @@
 """A client in a process of its own: `python child.py SOCKET ROLE ARGUMENT...`; its grants come over the socket."""
 
+import ctypes
 import json
+import mmap
 import os
 import select
 import socket
@@ -8,9 +10,10 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ouro_ssm.system import SsmPacketSystem
+from ouro_ssm.client import SsmClient
 
 from ouro_core.contracts.packets import FlowEnd, Options, PacketClient
 from ouro_core.model.errors import FlowDown, OuroError
@@ -134,7 +137,49 @@ def take(end: FlowEnd, control: socket.socket, count: str) -> None:
     say(control, taken=int(count))
 
 
-ROLES = {role.__name__: role for role in (echo, write, read, recv, fork, idle, hold, hog, take)}
+def outcome(call: Callable[[], object]) -> object:
+    try:
+        call()
+    except OSError as e:
+        return type(e).__name__
+    return True
+
+
+def reopen(end: FlowEnd, control: socket.socket) -> None:
+    """What can be done with the descriptors that come; anything else ends it."""
+    while True:
+        _, fds, _, _ = socket.recv_fds(control, 16, 1)
+        if not fds:
+            return
+        path = f"/proc/self/fd/{fds[0]}"
+        calls: dict[str, Callable[[], object]] = {
+            "read": partial(os.pread, fds[0], 16, 0),
+            "map for writing": partial(mmap.mmap, fds[0], 4096),
+            "write": partial(os.pwrite, fds[0], b"x", 0),
+            "open for writing": partial(os.open, path, os.O_RDWR),
+            "open for reading": partial(os.open, path, os.O_RDONLY),
+        }
+        say(control, **{what: outcome(call) for what, call in calls.items()})
+
+
+def look(end: FlowEnd, control: socket.socket, pid: str) -> None:
+    """Into another process."""
+    say(
+        control,
+        descriptors=outcome(partial(os.listdir, f"/proc/{pid}/fd")),
+        memory=outcome(partial(os.open, f"/proc/{pid}/mem", os.O_RDONLY)),
+    )
+
+
+def become(uid: int) -> None:
+    """This user, as if he had started us: his processes may be looked into by himself."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    assert ctypes.CDLL(None).prctl(4, 1, 0, 0, 0) == 0, "PR_SET_DUMPABLE"
+
+
+ROLES = {role.__name__: role for role in (echo, write, read, recv, fork, idle, hold, hog, take, reopen, look)}
 
 
 def zygote(control: socket.socket) -> None:
@@ -144,7 +189,7 @@ def zygote(control: socket.socket) -> None:
         admitted, granted = receive(control), receive(control)
         pid = os.fork()
         if not pid:
-            client = SsmPacketSystem.client(*admitted)
+            client = SsmClient(*admitted)
             end = client.attach(*granted, PATIENCE)
             say(control, pid=os.getpid())
             ROLES[role](end, control, *arguments)
@@ -159,7 +204,10 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     if sys.argv[2] == "zygote":
         return zygote(control)
-    client: PacketClient = SsmPacketSystem.client(*receive(control))
+    admitted = receive(control)
+    if uid := int(os.environ["CHILD_UID"]):
+        become(uid)
+    client: PacketClient = SsmClient(*admitted)
     end = client.attach(*receive(control), PATIENCE)
     say(control, ready=True)
     ROLES[sys.argv[2]](end, control, *sys.argv[3:])

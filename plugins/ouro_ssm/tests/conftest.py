@@ -36,16 +36,17 @@ SMALL = Geometry((SizeClass(256, 64), SizeClass(2048, 64)))
 
 
 class Process:
-    """A client that is a process of its own, running a role of `child.py`."""
+    """A client that is a process of its own, of this user, running a role of `child.py`."""
 
-    def __init__(self, host: "Host", role: str, *arguments: object) -> None:
-        self.ref = host.new_ref()
+    def __init__(self, host: "Host", role: str, *arguments: object, uid: int = 0) -> None:
+        self.ref = host.new_ref(uid)
         self._host = host
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(30.0)
         with theirs:
             command = [sys.executable, str(CHILD), str(theirs.fileno()), role, *map(str, arguments)]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+            environment = {**os.environ, "CHILD_UID": str(uid)}
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
         self._send(host.broker.admit(self.ref))
         self.left = False
 
@@ -63,6 +64,16 @@ class Process:
     def say(self) -> None:
         """What it waits for."""
         self._control.send(b"go")
+
+    def give(self, fd: int) -> None:
+        socket.send_fds(self._control, [b"fd"], [fd])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def uid(self) -> int:
+        return os.stat(f"/proc/{self.pid}").st_uid
 
     def ready(self) -> "Process":
         assert self.hear() == {"ready": True}
@@ -149,8 +160,8 @@ class Host:
         self._clients.append(client)
         return client
 
-    def process(self, role: str, *arguments: object) -> Process:
-        process = Process(self, role, *arguments)
+    def process(self, role: str, *arguments: object, uid: int = 0) -> Process:
+        process = Process(self, role, *arguments, uid=uid)
         self._processes.append(process)
         return process
 
@@ -167,9 +178,9 @@ class Host:
         """A flow between two new clients in this process; the second may be a user's."""
         return self.flow(self.client(), self.client(uid))
 
-    def remote(self, role: str, *arguments: object) -> tuple[FlowEnd, Process]:
+    def remote(self, role: str, *arguments: object, uid: int = 0) -> tuple[FlowEnd, Process]:
         """A flow between a new client here and a new process."""
-        client, process = self.client(), self.process(role, *arguments)
+        client, process = self.client(), self.process(role, *arguments, uid=uid)
         flow = self.create(client.ref, process.ref)
         process.join(flow, 1)
         return client.attach(*self.sent(flow.grant(0)), PATIENCE), process.ready()

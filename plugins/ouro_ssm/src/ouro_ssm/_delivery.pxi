@@ -164,6 +164,7 @@ cdef int offer(
             return no_room(m, p, LOST_BLOCK, now)
         memcpy(block_at(e.pool, block) + e.pool.head_room, data, packet.length)
         fill_slot(e, block, e.pool.head_room, packet.length)
+        e.copied += 1
     else:
         fill_slot(e, 0, 0, 0)
     touch(m, p, e, packet.length)
