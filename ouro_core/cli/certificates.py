@@ -6,7 +6,6 @@ certificate around a key of its own; key, algorithm and signature are then repla
 
 import os
 import tempfile
-from base64 import encodebytes
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
@@ -23,7 +22,7 @@ from ..builtin.classic.authenticators import AUTHENTICATORS
 from ..contracts.crypto import Authenticator, Credentials, NewKey
 from ..model.errors import AuthenticationFailed, ConfigError, Exists, InvalidArgument, NotFound, NotPermitted
 from ..plugins.kinds import BROUGHT_BY
-from ..wire.der import BIT_STRING, SEQUENCE, elements, take, value
+from ..wire.der import BIT_STRING, SEQUENCE, elements, pem, take, value
 
 __all__ = ["DEFAULT_KIND", "Pair", "issue", "key_kinds", "load_pair", "make_authority", "write_files", "write_pair"]
 
@@ -61,7 +60,7 @@ def make_authority(name: str, kind: str, days: int, makers: Iterable[Authenticat
         .add_extension(_usage(authority=True), critical=True)
     )
     unsigned = _template(builder, key)
-    own = Pair(unsigned, _pem(key.private))
+    own = Pair(unsigned, pem("PRIVATE KEY", key.private))
     return evolve(own, certificate=_signed(unsigned, *_credentials(own, [maker])))
 
 
@@ -80,7 +79,7 @@ def issue(authority: Pair, name: str, kind: str, days: int, makers: Iterable[Aut
         .add_extension(_usage(authority=False), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier(_key_id(_parts(issuer)[_KEY]), None, None), critical=False)
     )
-    return Pair(_signed(_template(builder, key), *_credentials(authority, makers)), _pem(key.private))
+    return Pair(_signed(_template(builder, key), *_credentials(authority, makers)), pem("PRIVATE KEY", key.private))
 
 
 def _maker(kind: str, makers: Iterable[Authenticator]) -> Authenticator:
@@ -100,10 +99,13 @@ def _maker(kind: str, makers: Iterable[Authenticator]) -> Authenticator:
 
 def _credentials(pair: Pair, authenticators: Iterable[Authenticator]) -> tuple[Authenticator, Credentials]:
     """What signs with this key. ConfigError."""
-    pem = pair.certificate.public_bytes(Encoding.PEM)
+    certificate = pair.certificate.public_bytes(Encoding.PEM)
     try:
         for authenticator in authenticators:
-            if authenticator.unavailable is None and (loaded := authenticator.load(pem, pair.key_pem)) is not None:
+            if (
+                authenticator.unavailable is None
+                and (loaded := authenticator.load(certificate, pair.key_pem)) is not None
+            ):
                 return authenticator, loaded
     except AuthenticationFailed as e:
         raise ConfigError(f"the authority's key: {e}") from None
@@ -165,10 +167,6 @@ def _assembled(parts: list[bytes], signature: bytes) -> x509.Certificate:
 def _parts(certificate: x509.Certificate) -> list[bytes]:
     """The values of what is signed."""
     return list(elements(take(SEQUENCE, certificate.tbs_certificate_bytes)[0]))
-
-
-def _pem(key: bytes) -> bytes:
-    return b"-----BEGIN PRIVATE KEY-----\n" + encodebytes(key) + b"-----END PRIVATE KEY-----\n"
 
 
 def _key_id(public: bytes) -> bytes:

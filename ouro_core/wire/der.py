@@ -1,10 +1,11 @@
-"""The little of DER that keys and certificates are taken apart and put together with: tag, length, content."""
+"""The little of DER that keys and certificates are taken apart and put together with, and PEM around it."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 
 from ..model.errors import WireError
 
-__all__ = ["BIT_STRING", "NULL", "OCTET_STRING", "OID", "SEQUENCE", "elements", "oid", "take", "value"]
+__all__ = ["BIT_STRING", "NULL", "OCTET_STRING", "OID", "SEQUENCE", "elements", "oid", "pem", "take", "value"]
 
 BIT_STRING, OCTET_STRING, NULL, OID, SEQUENCE = 0x03, 0x04, 0x05, 0x06, 0x30
 
@@ -42,6 +43,13 @@ def oid(dotted: str) -> bytes:
         content += bytes(0x80 | number >> shift & 0x7F for shift in range(28, 0, -7) if number >> shift)
         content.append(number & 0x7F)
     return value(OID, bytes(content))
+
+
+def pem(label: str, der: bytes) -> bytes:
+    """A PEM file (RFC 7468)."""
+    text = b64encode(der)
+    lines = (text[i : i + 64] + b"\n" for i in range(0, len(text), 64))
+    return b"".join((f"-----BEGIN {label}-----\n".encode(), *lines, f"-----END {label}-----\n".encode()))
 
 
 def _bounds(data: bytes) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import datetime
 import warnings
-from base64 import encodebytes
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -26,7 +25,7 @@ from hypothesis import strategies as st
 
 from ouro_core.contracts.crypto import Authenticator, Credentials, Digest, NewKey
 from ouro_core.model.errors import AuthenticationFailed
-from ouro_core.wire.der import BIT_STRING, SEQUENCE, elements, take, value
+from ouro_core.wire.der import BIT_STRING, SEQUENCE, elements, pem, take, value
 
 from .base import SuiteContract, damage, few, views
 
@@ -114,11 +113,11 @@ class AuthenticatorContract(SuiteContract):
         stand_in = ed25519.Ed25519PrivateKey.generate()
         parts = _parts(_builder(wish, above, stand_in.public_key(), *key_ids).sign(stand_in, None))
         parts[_KEY] = made.public
-        pem = b"-----BEGIN PRIVATE KEY-----\n" + encodebytes(made.private) + b"-----END PRIVATE KEY-----\n"
-        signer = issuer or Issued(_whole(parts, b""), pem)
+        key = pem("PRIVATE KEY", made.private)
+        signer = issuer or Issued(_whole(parts, b""), key)
         credentials = self._credentials(suite, signer)
         parts[_ALGORITHM] = suite.signature_algorithm(credentials)
-        return Issued(_whole(parts, suite.sign(credentials, value(SEQUENCE, b"".join(parts)), None)), pem)
+        return Issued(_whole(parts, suite.sign(credentials, value(SEQUENCE, b"".join(parts)), None)), key)
 
     def _root(self, suite: Any, **wishes: Any) -> Issued:
         return self.issue(suite, Wish("root", **{"ca": True, "signs": True} | wishes))

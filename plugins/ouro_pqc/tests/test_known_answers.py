@@ -1,6 +1,5 @@
 """What the prototype computed, computed again."""
 
-import base64
 from hashlib import sha256
 from typing import Any
 
@@ -12,13 +11,14 @@ from ouro_core.contracts.crypto import KemSuite, KeyPair
 from ouro_core.model.errors import CryptError, NotSupported
 from ouro_core.oap import OapSuites
 from ouro_core.wire.der import OCTET_STRING, SEQUENCE, oid, value
+from ouro_core.wire.der import pem as der_to_pem
 
 HERE = {name: not isinstance(found, NotSupported) for name, found in MlKem(ML_KEM[0]).choice.survey()}
 OIDS = {"ML-KEM-512": 1, "ML-KEM-768": 2, "ML-KEM-1024": 3}
 
 
 def pem(der: bytes, label: str = "PRIVATE KEY") -> bytes:
-    return f"-----BEGIN {label}-----\n".encode() + base64.encodebytes(der) + f"-----END {label}-----\n".encode()
+    return der_to_pem(label, der)
 
 
 def pkcs8(kex: str, key: bytes) -> bytes:

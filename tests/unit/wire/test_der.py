@@ -2,11 +2,13 @@
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ouro_core.model.errors import WireError
-from ouro_core.wire.der import OCTET_STRING, SEQUENCE, elements, oid, take, value
+from ouro_core.wire.der import OCTET_STRING, SEQUENCE, elements, oid, pem, take, value
 
 
 @given(content=st.binary(max_size=70_000), rest=st.binary(max_size=20))
@@ -37,6 +39,14 @@ def test_cut(size: int) -> None:
 def test_lengths_that_are_not_the_shortest(data: str) -> None:
     with pytest.raises(WireError, match=r"not the shortest|is cut"):
         take(SEQUENCE, bytes.fromhex(data))
+
+
+@pytest.mark.parametrize("key", [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP521R1())])
+def test_pem(key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> None:
+    der, text = (
+        key.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption()) for encoding in (Encoding.DER, Encoding.PEM)
+    )
+    assert pem("PRIVATE KEY", der) == text
 
 
 @given(data=st.binary(max_size=200))

@@ -11,7 +11,6 @@ SLH-DSA has one form, which is in the outer OCTET STRING itself; so may those of
 
 import binascii
 import re
-from base64 import encodebytes
 from collections.abc import Collection
 
 from attrs import field, frozen
@@ -19,7 +18,7 @@ from attrs import field, frozen
 from ouro_core.model.errors import WireError
 from ouro_core.wire.der import BIT_STRING, OCTET_STRING, SEQUENCE, oid, take, value
 
-__all__ = ["PrivateKey", "pem", "pem_block", "private_der", "private_key", "public_der", "public_key"]
+__all__ = ["PrivateKey", "pem_block", "private_der", "private_key", "public_der", "public_key"]
 
 _SEED = 0x80
 _VERSIONS = (b"\2\1\0", b"\2\1\1")
@@ -49,11 +48,6 @@ def pem_block(content: bytes, label: str) -> bytes:
         return binascii.a2b_base64(b"".join(text.split()), strict_mode=True)
     except binascii.Error as error:
         raise WireError(f"the PEM block {label} is damaged: {error}") from None
-
-
-def pem(der: bytes, label: str) -> bytes:
-    """A PEM file."""
-    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label.encode(), encodebytes(der), label.encode())
 
 
 def private_key(der: bytes, algorithms: Collection[tuple[str, str, int, int]]) -> PrivateKey:

@@ -2,8 +2,9 @@
 
 from ouro_core.contracts.crypto import Encapsulation, KemSuite, KeyPair
 from ouro_core.model.errors import CryptError, WireError
+from ouro_core.wire.der import pem
 
-from .files import pem, pem_block, private_der, private_key, public_der
+from .files import pem_block, private_der, private_key, public_der
 from .mlkem import MlKem
 from .parameters import ML_KEM, SEED, KemParameters
 from .providers import LIBRARIES, Library
@@ -71,7 +72,7 @@ class MlKemSuite(KemSuite):
         private, public = self._kem.generate()
         seed, expanded = (private, b"") if len(private) == SEED else (b"", private)
         der = private_der(self._parameters.oid, seed, expanded)
-        return pem(der, "PRIVATE KEY"), pem(self._prefix + public, "PUBLIC KEY")
+        return pem("PRIVATE KEY", der), pem("PUBLIC KEY", self._prefix + public)
 
 
 KEMS: tuple[MlKemSuite, ...] = tuple(MlKemSuite(parameters) for parameters in ML_KEM)
