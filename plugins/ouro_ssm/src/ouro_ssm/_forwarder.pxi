@@ -208,6 +208,7 @@ cdef int put_through(
         if rest:
             memcpy(payload + s.header, block_at(e.pool, slot.block) + slot.offset + skip, rest)
         fill_slot(to, block, to.pool.head_room, length)
+        to.copied += 1
         finish(s, p, e, slot, done, slot.length)
     touch(m, out, to, length)
     out.tx += 1
