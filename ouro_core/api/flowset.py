@@ -29,6 +29,7 @@ class FlowSet:
         self._client: PacketClient | None = None
         self._set: EventSet | None = None
         self._flows: dict[FlowEnd, Flow] = {}
+        self._staged: set[FlowEnd] = set()  # of flows that are not raw
         self._closed = False
         self._changed = threading.Condition()  # the set got its first flow, or was closed
         self._descriptor: select.epoll | None = None  # given out before there was a flow
@@ -42,6 +43,8 @@ class FlowSet:
         events = self._events_for(flow._client)
         if flow._set is not None:
             raise NotPermitted(f"flow {flow.flow_id} is in a set already; remove it there first")
+        if flow._path is not flow._end:
+            self._staged.add(flow._end)
         events.add(flow._end)
         self._flows[flow._end] = flow
         flow._set = self
@@ -65,6 +68,7 @@ class FlowSet:
     def remove(self, flow: Flow) -> None:
         "Take a flow out. One that is not in the set is no error."
         if self._flows.pop(flow._end, None) is not None:
+            self._staged.discard(flow._end)
             flow._set = None
             if self._set is not None:
                 self._set.remove(flow._end)
@@ -88,6 +92,10 @@ class FlowSet:
 
         PACKET comes as long as a packet is queued, the others once for each change. FlowTimeout.
         """
+        if self._set is not None and not self._staged:
+            found = self._merge(self._set.wait(timeout), ())
+            if found:
+                return found
         events = self._first(timeout)
         if self._rests():
             return self.poll()
@@ -131,9 +139,11 @@ class FlowSet:
 
     def _rests(self) -> list[Flow]:
         "Flows that hold a part of a packet themselves, which no ring knows of."
-        return [flow for flow in self if flow._has_rest()]
+        return [flow for end in list(self._staged) if (flow := self._flows.get(end)) is not None and flow._has_rest()]
 
     def _merge(self, found: list[tuple[FlowEnd, Event]], rests: Iterable[Flow]) -> list[tuple[Flow, Event]]:
+        if not self._staged:
+            return [(self._flows[end], events) for end, events in found if end in self._flows]
         merged = dict(found)
         for flow in rests:
             merged[flow._end] = merged.get(flow._end, Event(0)) | Event.PACKET
