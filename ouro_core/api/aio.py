@@ -22,7 +22,9 @@ from typing import Any, Final, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient
+from ouro_core.frct.ordered import FrctPipeline
 from ouro_core.frct.pipeline import FindSuite, Pipeline
+from ouro_core.frct.ticker import Ticker
 from ouro_core.model.errors import Exists, FlowDown, OuroError, WouldBlock
 from ouro_core.model.irm_requests import Allocation, BindProcess, FlowDealloc
 from ouro_core.model.qos import QosSpec
@@ -131,12 +133,17 @@ class AsyncFlow(FlowBase):
     # ---- end
 
     async def close(self) -> None:
-        """Deallocate the flow. What was written is still delivered; whoever waits is woken. Idempotent. A lost IRM is
-        no error, for it took its flows along. Deallocation goes on when this is cancelled.
+        """Deallocate the flow. What was written is still delivered; with `linger` this waits until it was. Then whoever
+        waits is woken. Idempotent. A lost IRM is no error, for it took its flows along. Deallocation goes on when this
+        is cancelled.
         """
         if self._once.acquire(blocking=False):
-            self._close_end()
-            await asyncio.shield(self._owner.dealloc(self.flow_id))
+            try:
+                await self._owner.finish(self)
+            finally:
+                self._close_end()
+                dealloc = self._owner.dealloc(self.flow_id, self._quarantine())
+            await asyncio.shield(dealloc)
 
     dealloc = close
 
@@ -154,12 +161,13 @@ class AsyncFlow(FlowBase):
 
     def __del__(self) -> None:
         if self._once.acquire(blocking=False):
+            quarantine = self._quarantine()
             try:
                 warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
             finally:
                 self._owner.forget(self)
                 self._path.close()
-                self._owner.dealloc_later(self.flow_id)
+                self._owner.dealloc_later(self.flow_id, quarantine)
 
 
 class Client:
@@ -180,6 +188,7 @@ class Client:
         self._flows: WeakSet[AsyncFlow] = WeakSet()
         self._deallocating: set[asyncio.Future[None]] = set()
         self._keeper = Watches()
+        self._tickers: dict[FlowEnd, Ticker] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.closed = False
         self._loop.add_reader(self._set, self._events)
@@ -218,6 +227,10 @@ class Client:
         if allocation.qos.timeout:
             self._keeper.add(end, allocation.qos.timeout / 1000, monotonic())
             self._keep()
+        if isinstance(path, FrctPipeline):
+            path.set_on_events(True)
+            self._tickers[end] = Ticker(path)
+            self._watch(flow)
         return flow
 
     def discard(self, reply: object) -> None:
@@ -226,23 +239,23 @@ class Client:
             close_grants(reply)
             self.dealloc(reply.flow_id)
 
-    def dealloc(self, flow_id: int) -> asyncio.Future[None]:
+    def dealloc(self, flow_id: int, linger: float = 0.0) -> asyncio.Future[None]:
         """Give a flow back to the IRM. Goes on also when nobody waits."""
-        future = asyncio.ensure_future(self._dealloc(flow_id), loop=self._loop)
+        future = asyncio.ensure_future(self._dealloc(FlowDealloc(flow_id, linger)), loop=self._loop)
         self._deallocating.add(future)
         future.add_done_callback(self._deallocating.discard)
         return future
 
-    async def _dealloc(self, flow_id: int) -> None:
+    async def _dealloc(self, request: FlowDealloc) -> None:
         try:
-            await self._call(FlowDealloc(flow_id))
+            await self._call(request)
         except OuroError:
             pass  # it is gone, or goes with the IRM
 
-    def dealloc_later(self, flow_id: int) -> None:
+    def dealloc_later(self, flow_id: int, linger: float) -> None:
         """The same, from a finalizer: in whatever thread, in whatever state the loop is."""
         if not self.closed and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self.dealloc, flow_id)
+            self._loop.call_soon_threadsafe(self.dealloc, flow_id, linger)
 
     # ---- events
 
@@ -275,11 +288,20 @@ class Client:
             self._set.add(flow._end)
             self._watched[flow._end] = flow
 
+    async def finish(self, flow: AsyncFlow) -> None:
+        """The orderly end of a flow with FRCT."""
+        ticker = self._tickers.get(flow._end)
+        if ticker is not None:
+            await ticker.finish()
+
     def forget(self, flow: AsyncFlow) -> None:
         """The flow is about to be closed."""
         if self._watched.pop(flow._end, None) is not None and not self.closed:
             self._set.remove(flow._end)
         self._keeper.remove(flow._end)
+        ticker = self._tickers.pop(flow._end, None)
+        if ticker is not None:
+            ticker.stop()
 
     def _events(self) -> None:
         for end, events in self._set.poll():
@@ -287,9 +309,15 @@ class Client:
             if flow is None:
                 self._set.remove(end)
                 continue
+            path = flow._path
+            if isinstance(path, FrctPipeline):
+                path.pump()
+                if not path.has_rest:
+                    events &= ~Event.PACKET
+                events |= Event.SPACE  # the window may be open
             woken = bool(events & _FOR_READERS) and _wake(flow._readers)
             woken |= bool(events & _FOR_WRITERS) and _wake(flow._writers)
-            if not woken:
+            if not woken and not isinstance(path, FrctPipeline):
                 del self._watched[end]
                 self._set.remove(end)
 
@@ -316,7 +344,7 @@ class Client:
         for flow in list(self._flows):
             if flow._once.acquire(blocking=False):
                 flow._close_end()
-                self.dealloc(flow.flow_id)
+                self.dealloc(flow.flow_id, flow._quarantine())
         if self._deallocating:
             await asyncio.wait(self._deallocating, timeout=_FAREWELL)
         self.closed = True
@@ -418,14 +446,14 @@ async def flow_alloc(
     """A flow to a name. `qos` None: `RAW`. `timeout` in seconds, None: the IRMd's 20. `data` goes along to the peer.
 
     UnknownName, IpcpError (no layer knows it), FlowTimeout, NotPermitted, CryptError, AuthenticationFailed;
-    NotSupported for a QoS that needs FRCT; IrmdError.
+    IrmdError.
     """
     return await (await _client()).flow_alloc(name, qos, timeout, data)
 
 
 async def flow_accept(timeout: float | None = None, data: bytes = b"") -> AsyncFlow:
     """The next flow for a name that this process is bound to. `timeout` in seconds, None: for ever. `data` goes along
-    with the answer. FlowTimeout, NotSupported (the requester wants what is not there yet), IrmdError.
+    with the answer. FlowTimeout, IrmdError.
     """
     return await (await _client()).flow_accept(timeout, data)
 

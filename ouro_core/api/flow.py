@@ -18,14 +18,15 @@ import attrs
 
 from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient, State
-from ouro_core.frct.pipeline import FindSuite, Pipeline, check_qos, stages_for
+from ouro_core.frct.ordered import FrctPipeline, above
+from ouro_core.frct.pipeline import FindSuite, Pipeline, stages_for
 from ouro_core.model.errors import BadDescriptor, FlowDown, InvalidArgument, NotPermitted, OuroError
 from ouro_core.model.irm_requests import Allocation, FlowAccept, FlowAlloc, FlowJoin
 from ouro_core.model.qos import RAW, QosSpec
 from ouro_core.rpc.fds import close_fds
 
 from .flowset import FlowSet
-from .signals import undisturbed
+from .signals import interruptible, undisturbed
 
 if TYPE_CHECKING:
     from ouro_core.plugins import PluginHost
@@ -76,15 +77,15 @@ def attach(
         close_fds(allocation.grant.fds)
         raise
     end = client.attach(allocation.grant.data, allocation.grant.fds, options)
-    return end, Pipeline(end, stages, options) if stages else end
+    return end, above(end, stages, allocation, options)
 
 
 def alloc_request(name: str, qos: QosSpec | None, timeout: float | None, data: Buffer) -> FlowAlloc:
-    """What the arguments of a `flow_alloc` ask for. TypeError names the argument that is wrong; NotSupported."""
+    """What the arguments of a `flow_alloc` ask for. TypeError names the argument that is wrong."""
     spec = RAW if qos is None else qos
     if not isinstance(spec, QosSpec):
         raise TypeError(f"qos is {spec!r:.80}; it needs a QosSpec, such as ouro_core.RAW, or None")
-    return FlowAlloc(_text("name", name), check_qos(spec), _seconds(timeout), _bytes(data))
+    return FlowAlloc(_text("name", name), spec, _seconds(timeout), _bytes(data))
 
 
 def accept_request(timeout: float | None, data: Buffer) -> FlowAccept:
@@ -173,14 +174,16 @@ class FlowBase:
 
     @property
     def queued(self) -> tuple[int, int]:
-        """(packets to read, packets the other end has not read). Keep-alives count, which no read gives: that something
-        is queued does not mean that a read does not wait."""
-        return self._end.queued()
+        """(packets to read, packets the other end has not read). Keep-alives and what FRCT says count, which no read
+        gives: that something is queued does not mean that a read does not wait.
+        """
+        to_read, unread = self._end.queued()
+        return to_read + (self._path.frct.ready if isinstance(self._path, FrctPipeline) else 0), unread
 
     @property
     def counters(self) -> dict[str, int]:
         """Packets and bytes: tx tx_bytes rx rx_bytes rejected sleeps wakes; packets dropped: damaged on a flow with a
-        CRC, undecryptable on an encrypted one.
+        CRC, undecryptable on an encrypted one; with FRCT retransmitted, duplicates, gaps and more.
         """
         found = dict(self._end.counters())
         if isinstance(self._path, Pipeline):
@@ -227,6 +230,38 @@ class FlowBase:
     def partial_read(self, partial: bool) -> None:
         self._set_options(partial_read=partial)
 
+    # ---- FRCT
+
+    def _frct(self) -> FrctPipeline:
+        if not isinstance(self._path, FrctPipeline):
+            raise NotPermitted(f"flow {self.flow_id} has no FRCT; allocate it with a QoS that has in_order=1")
+        return self._path
+
+    @property
+    def rtx(self) -> bool:
+        "Whether lost packets are sent again (FRCTFRTX), as its QoS asks. NotPermitted, here and below: no FRCT."
+        return self._frct().frct.reliable
+
+    @property
+    def rescntl(self) -> bool:
+        "Whether writing respects the window of the peer (FRCTFRESCNTL). As a rule, yes."
+        return self._frct().frct.sender.flow_control
+
+    @rescntl.setter
+    def rescntl(self, respected: bool) -> None:
+        self._frct().frct.sender.flow_control = bool(respected)
+
+    @property
+    def linger(self) -> bool:
+        """Whether `close` waits until the peer has all that was written, 30 s at most (FRCTFLINGER). As a rule, on
+        reliable flows.
+        """
+        return self._frct().frct.linger
+
+    @linger.setter
+    def linger(self, linger: bool) -> None:
+        self._frct().frct.linger = bool(linger)
+
     def _set_options(self, **changes: Any) -> None:
         self._options = attrs.evolve(self._options, **changes)
         self._path.set_options(self._options)
@@ -250,6 +285,9 @@ class FlowBase:
         if not self.direct and not self.closed:
             with contextlib.suppress(BadDescriptor):  # closed just now
                 self._end.mark(set=State.DOWN)
+
+    def _quarantine(self) -> float:
+        return self._path.quarantine if isinstance(self._path, FrctPipeline) else 0.0
 
     def _has_rest(self) -> bool:
         return isinstance(self._path, Pipeline) and self._path.has_rest
@@ -375,8 +413,8 @@ when it does not fit.""",
     # ---- end
 
     def close(self) -> None:
-        """Deallocate the flow. What was written is still delivered. Idempotent; a lost IRMd is no error, for it took
-        its flows along.
+        """Deallocate the flow. What was written is still delivered; with `linger` this waits until it was. Idempotent;
+        a lost IRMd is no error, for it took its flows along.
         """
         if self.closed:
             return
@@ -385,6 +423,14 @@ when it does not fit.""",
                 self._close()
 
     def _close(self) -> None:
+        try:
+            if isinstance(self._path, FrctPipeline):
+                with interruptible():
+                    self._path.finish()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
         if self._own is not None:
             self._own.close()
         elif self._set is not None:
@@ -418,7 +464,7 @@ when it does not fit.""",
                 try:
                     warnings.warn(f"flow {self.flow_id} to {self.name!r} was not closed", ResourceWarning, 2, self)
                 finally:
-                    self._close()
+                    self._release()
 
     def _orphan(self) -> None:
         "The process was forked and this is the child: the flow is its parent's."

@@ -9,12 +9,16 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ouro_core.contracts.packets import Event, EventSet, FlowEnd, PacketClient
+from ouro_core.frct.ordered import FrctPipeline
 from ouro_core.model.errors import BadDescriptor, FlowTimeout, InvalidArgument, NotPermitted
 
 if TYPE_CHECKING:
     from .flow import Flow
 
 __all__ = ["FlowSet"]
+
+_LOOK = 0.25
+"""Seconds after which a set with FRCT flows looks whether another thread took packets out of a ring for it."""
 
 
 class FlowSet:
@@ -48,6 +52,8 @@ class FlowSet:
         events.add(flow._end)
         self._flows[flow._end] = flow
         flow._set = self
+        if isinstance(flow._path, FrctPipeline):
+            flow._path.set_on_events(True)
         with self._changed:
             self._changed.notify_all()
 
@@ -70,6 +76,8 @@ class FlowSet:
         if self._flows.pop(flow._end, None) is not None:
             self._staged.discard(flow._end)
             flow._set = None
+            if isinstance(flow._path, FrctPipeline):
+                flow._path.set_on_events(False)
             if self._set is not None:
                 self._set.remove(flow._end)
 
@@ -96,13 +104,20 @@ class FlowSet:
             found = self._merge(self._set.wait(timeout), ())
             if found:
                 return found
+        end = None if timeout is None else monotonic() + timeout
         events = self._first(timeout)
-        if self._rests():
-            return self.poll()
-        while True:
-            found = self._merge(events.wait(timeout), ())
+        while not self._rests():
+            left = None if end is None else max(end - monotonic(), 0)
+            look = any(isinstance(flow._path, FrctPipeline) for flow in self)
+            try:
+                found = self._merge(events.wait(min(_LOOK, _LOOK if left is None else left) if look else left), ())
+            except FlowTimeout:
+                if not look or left == 0:
+                    raise
+                found = []
             if found:
                 return found
+        return self.poll()
 
     def _first(self, timeout: float | None) -> EventSet:
         "The set, once there is one: with the first flow."
@@ -145,9 +160,15 @@ class FlowSet:
         if not self._staged:
             return [(self._flows[end], events) for end, events in found if end in self._flows]
         merged = dict(found)
+        for end in merged:
+            flow_of = self._flows.get(end)
+            if flow_of is not None and isinstance(flow_of._path, FrctPipeline):
+                flow_of._path.pump()
+                if not flow_of._has_rest():  # only what FRCT says to itself
+                    merged[end] &= ~Event.PACKET
         for flow in rests:
             merged[flow._end] = merged.get(flow._end, Event(0)) | Event.PACKET
-        return [(self._flows[end], events) for end, events in merged.items() if end in self._flows]
+        return [(self._flows[end], events) for end, events in merged.items() if events and end in self._flows]
 
     def close(self) -> None:
         "Take all flows out and give up the descriptor. Idempotent."

@@ -26,6 +26,7 @@ from time import monotonic
 from typing import Final, TypeVar
 
 from ouro_core.contracts.packets import Options, PacketClient
+from ouro_core.frct.ordered import FrctPipeline
 from ouro_core.model.errors import Exists, IrmdError, OuroError, PacketsError
 from ouro_core.model.irm_requests import (
     Allocation,
@@ -155,7 +156,7 @@ class Process:
         self.flows: weakref.WeakSet[Flow] = weakref.WeakSet()
         self._channels: set[RequestChannel] = set()
         self._idle: deque[RequestChannel] = deque()
-        self._owed: deque[int] = deque()  # flows that the IRMd believes we have
+        self._owed: deque[FlowDealloc] = deque()  # flows that the IRMd believes we have
         self._lifetime = self._connect()
         try:
             self.client = packet_client(
@@ -208,7 +209,7 @@ class Process:
         except BaseException:
             flow_id = channel.allocated()
             if flow_id is not None:
-                self._owed.append(flow_id)
+                self._owed.append(FlowDealloc(flow_id))
             raise
         finally:
             self._give_back(channel)
@@ -216,18 +217,20 @@ class Process:
         flow = Flow(allocation, self.client, end, path, options, self._closed)
         self.flows.add(flow)
         self._keeper.add(end, allocation.qos.timeout / 1000)
+        if isinstance(path, FrctPipeline):
+            self._keeper.drive(end, path)
         return flow
 
     def _closed(self, flow: Flow) -> None:
         self._keeper.remove(flow._end)
-        self._owed.append(flow.flow_id)
+        self._owed.append(FlowDealloc(flow.flow_id, flow._quarantine()))
         self._settle()
 
     def _settle(self) -> None:
         """Give the IRMd back what it believes we have."""
         while self._owed:
             try:
-                flow_id = self._owed.popleft()
+                request = self._owed.popleft()
             except IndexError:
                 return  # another thread does it
             try:
@@ -235,13 +238,13 @@ class Process:
             except IrmdError:
                 return  # it took its flows along
             try:
-                channel.call(FlowDealloc(flow_id), _GRACE)
+                channel.call(request, _GRACE)
             except OuroError:
                 if channel.answer is None:
                     return  # the IRMd hangs, or went away and took its flows along
             finally:
                 if channel.answer is None:
-                    self._owed.append(flow_id)  # the next request sees to it
+                    self._owed.append(request)  # the next request sees to it
                 self._give_back(channel)
 
     # ---- connections
@@ -349,7 +352,7 @@ def flow_alloc(name: str, qos: QosSpec | None = None, timeout: float | None = No
     """A flow to a name. `qos` None: `RAW`. `timeout` in seconds, None: the IRMd's 20. `data` goes along to the peer.
 
     UnknownName, IpcpError (no layer knows it), FlowTimeout, NotPermitted, CryptError, AuthenticationFailed;
-    NotSupported for a QoS that needs FRCT; IrmdError.
+    IrmdError.
     """
     request = alloc_request(name, qos, timeout, data)
     return current().flow(request, timeout)
@@ -357,7 +360,7 @@ def flow_alloc(name: str, qos: QosSpec | None = None, timeout: float | None = No
 
 def flow_accept(timeout: float | None = None, data: bytes = b"") -> Flow:
     """The next flow for a name that this process is bound to. `timeout` in seconds, None: for ever. `data` goes along
-    with the answer. FlowTimeout, NotSupported (the requester wants what is not there yet), IrmdError.
+    with the answer. FlowTimeout, IrmdError.
     """
     request = accept_request(timeout, data)
     return current().flow(request, timeout)

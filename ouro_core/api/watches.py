@@ -1,4 +1,5 @@
-"""Keep-alives of all flows of a process, or of one loop: `frct.liveness` put on a clock (flows.md 3.8).
+"""Keep-alives of all flows of a process, or of one loop: `frct.liveness` put on a clock (flows.md 3.8); and the clock
+of FRCT in synchronous code.
 
 `Watches` is a table of ends and when to look at each. It has no clock: `Keeper` drives one from a thread that exists
 only while there is something to watch, `aio` from timers of its loop.
@@ -13,12 +14,14 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from time import monotonic
 from typing import Final
 
 from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.frct.liveness import Liveness, LivenessAction
+from ouro_core.frct.ordered import TICK, FrctPipeline
 from ouro_core.model.errors import OuroError
 
 from .signals import block_signals
@@ -30,56 +33,25 @@ _LINGER: Final = 1.0
 
 
 class _Watch:
-    def __init__(self, timeout: float) -> None:
+    """The liveness of an end."""
+
+    def __init__(self, end: FlowEnd, timeout: float) -> None:
+        self.end = end
         self.timeout = timeout
         self.liveness = Liveness(timeout)
 
-
-class Watches:
-    """Ends whose peers are watched. Times are seconds of one monotonic clock."""
-
-    def __init__(self) -> None:
-        self._watched: dict[FlowEnd, _Watch] = {}
-        self._due: list[tuple[float, int, FlowEnd, _Watch]] = []  # what is not in `_watched` any more is passed over
-        self._order = itertools.count()
-
-    def add(self, end: FlowEnd, timeout: float, now: float) -> float:
-        "Watch an end from now on; `timeout` in seconds, more than 0. When to `run` at the latest."
-        watch = self._watched[end] = _Watch(timeout)
-        self._look(end, watch, now)
-        return watch.liveness.next_timeout() or now
-
-    def remove(self, end: FlowEnd) -> None:
-        "Watch it no more. An end that is not watched is no error."
-        self._watched.pop(end, None)
-
-    def __len__(self) -> int:
-        return len(self._watched)
-
-    def run(self, now: float) -> float | None:
-        "Look after every end whose time has come. When to come again; None: there is nothing to watch."
-        while self._due:
-            due, _, end, watch = self._due[0]
-            if self._watched.get(end) is not watch:
-                heappop(self._due)
-            elif due <= now:
-                heappop(self._due)
-                self._look(end, watch, now)
-            else:
-                return due
-        return None
-
-    def _look(self, end: FlowEnd, watch: _Watch, now: float) -> None:
+    def look(self, now: float) -> float | None:
+        "Do what is due. When to come next; None: never."
+        end = self.end
         try:
             state, sequence = end.state, end.sequence()
         except OuroError:  # closed
-            state, sequence = State.CLOSED, (0, 0)
+            return None
         if state & (State.CLOSED | State.DEAD | State.PEER):
-            self.remove(end)
-            return
+            return None
         if state & State.DOWN:  # nobody can be heard; the time begins anew when the flow is up again
-            watch.liveness = Liveness(watch.timeout)
-        action = watch.liveness.sample(sequence, now)
+            self.liveness = Liveness(self.timeout)
+        action = self.liveness.sample(sequence, now)
         try:
             if action is LivenessAction.PEER_TIMED_OUT:
                 end.mark(set=State.PEER)
@@ -87,11 +59,72 @@ class Watches:
                 end.keepalive()
         except OuroError:
             pass  # it went down or was closed just now, or the other end does not read: the next look finds out
-        due = watch.liveness.next_timeout()
-        if due is None:
-            self.remove(end)
-        else:
-            heappush(self._due, (due, next(self._order), end, watch))
+        return self.liveness.next_timeout()
+
+
+class _Clock:
+    """That of a pipeline with FRCT."""
+
+    def __init__(self, path: FrctPipeline) -> None:
+        self.path = path
+
+    def look(self, now: float) -> float | None:
+        "As a watch's."
+        try:
+            return self.path.tick(now)
+        except OuroError:  # closed
+            return None
+
+
+class Watches:
+    """Ends that are looked after. Times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._watched: dict[tuple[type, FlowEnd], _Watch | _Clock] = {}
+        self._due: list[tuple[float, int, tuple[type, FlowEnd], _Watch | _Clock]] = []
+        # what is not in `_watched` any more is passed over
+        self._order = itertools.count()
+
+    def add(self, end: FlowEnd, timeout: float, now: float) -> float:
+        "Watch an end's peer from now on; `timeout` in seconds, more than 0. When to `run` at the latest."
+        return self._look((_Watch, end), _Watch(end, timeout), now) or now
+
+    def drive(self, end: FlowEnd, path: FrctPipeline, now: float) -> float:
+        "Let the pipeline of an end have a tick soon, and when it wants others. When to `run` at the latest."
+        key, clock = (_Clock, end), _Clock(path)
+        self._watched[key] = clock
+        heappush(self._due, (now + TICK, next(self._order), key, clock))
+        return now + TICK
+
+    def remove(self, end: FlowEnd) -> None:
+        "Look after it no more. An end that is not there is no error."
+        self._watched.pop((_Watch, end), None)
+        self._watched.pop((_Clock, end), None)
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def run(self, now: float) -> float | None:
+        "Look after every end whose time has come. When to come again; None: there is nothing to watch."
+        while self._due:
+            due, _, key, watch = self._due[0]
+            if self._watched.get(key) is not watch:
+                heappop(self._due)
+            elif due <= now:
+                heappop(self._due)
+                self._look(key, watch, now)
+            else:
+                return due
+        return None
+
+    def _look(self, key: tuple[type, FlowEnd], watch: _Watch | _Clock, now: float) -> float | None:
+        self._watched[key] = watch
+        due = watch.look(now)
+        if due is not None:
+            heappush(self._due, (due, next(self._order), key, watch))
+        elif self._watched.get(key) is watch:
+            del self._watched[key]
+        return due
 
 
 class Keeper:
@@ -112,18 +145,29 @@ class Keeper:
 
     def add(self, end: FlowEnd, timeout: float) -> None:
         "Watch an end; a timeout of 0 asks for nothing."
-        if timeout <= 0:
-            return
+        if timeout > 0:
+            with self._lock:
+                self._come(self._watches.add(end, timeout, monotonic()))
+
+    def drive(self, end: FlowEnd, path: FrctPipeline) -> None:
+        "Be the clock of a pipeline."
+        path.alarm = partial(self._tick_soon, end, path)
+        path.alarm()
+
+    def _tick_soon(self, end: FlowEnd, path: FrctPipeline) -> None:
         with self._lock:
-            due = self._watches.add(end, timeout, monotonic())
-            if self._wake < 0:
-                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                self._poll.register(self._wake, select.POLLIN)
-                self._until = due
-                # not `threading.Thread`, whose start goes wrong when a signal's handler raises in it
-                _thread.start_new_thread(self._run, ())
-            elif due < self._until:
-                os.eventfd_write(self._wake, 1)
+            self._come(self._watches.drive(end, path, monotonic()))
+
+    def _come(self, due: float) -> None:
+        if self._wake < 0:
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._poll.register(self._wake, select.POLLIN)
+            self._until = due
+            # not `threading.Thread`, whose start goes wrong when a signal's handler raises in it
+            _thread.start_new_thread(self._run, ())
+        elif due < self._until:
+            self._until = due
+            os.eventfd_write(self._wake, 1)
 
     def remove(self, end: FlowEnd) -> None:
         "Watch it no more."

@@ -110,6 +110,7 @@ class EpochCrypt(Stage):
 
     def __init__(self, suite: CipherSuite, key: bytes, rotation_bit: int, random: Random) -> None:
         self._size = suite.iv_size
+        self.overhead = suite.iv_size + suite.tag_size
         self._interval = 1 << rotation_bit
         self._random = random
         self._lock = threading.RLock()  # re-entrant: a signal's handler may use the flow, too
@@ -190,6 +191,7 @@ class CounterCrypt(Stage):
 
     def __init__(self, suite: CipherSuite, key: bytes, rotation_bit: int, random: Random) -> None:
         self._size = suite.iv_size
+        self.overhead = suite.iv_size + suite.tag_size
         self._interval = 1 << rotation_bit
         self._random = random
         self._lock = threading.RLock()

@@ -76,7 +76,11 @@ class Frct:
         if flags & _FC:
             self.sender.window(word & 0xFFFFFF, now)
         if flags & _DATA:
-            self.receiver.data(seqno, bool(flags & _DRF), packet[PCI_SIZE:], now)
+            payload = packet[PCI_SIZE:]
+            if payload:
+                self.receiver.data(seqno, bool(flags & _DRF), payload, now)
+            else:  # nobody sends that: a control packet without a CRC that was damaged
+                self.malformed += 1
 
     @property
     def ready(self) -> int:

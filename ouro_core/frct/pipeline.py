@@ -22,13 +22,13 @@ from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import Buffer, End, FlowEnd, Options, State
 from ouro_core.model.errors import CryptError, FlowTimeout, NotSupported, OuroError, TooLong, WouldBlock
 from ouro_core.model.irm_requests import Allocation
-from ouro_core.model.qos import QosSpec
+from ouro_core.wire.frct import PCI_SIZE
 
-from .crypt import crypt
+from .crypt import CounterCrypt, crypt
 from .keylog import log_key
 from .stage import Crc, Stage
 
-__all__ = ["FindSuite", "Pipeline", "check_qos", "stages_for"]
+__all__ = ["FindSuite", "Pipeline", "stages_for"]
 
 T = TypeVar("T", bytes, bytes | None)
 
@@ -40,28 +40,25 @@ _ROUNDS: Final = 32
 """Reads of nothing but dropped packets after which one that must not wait gives up: a flood cannot hold a loop."""
 
 
-def check_qos(qos: QosSpec) -> QosSpec:
-    """`qos` itself when this version can do it. NotSupported: it needs FRCT."""
-    if qos.needs_frct:
-        raise NotSupported(
-            f"packets in order (in_order={qos.in_order}) need FRCT, which this version does not have; ask for a raw QoS"
-        )
-    return qos
-
-
 def stages_for(allocation: Allocation, find: FindSuite) -> tuple[Stage, ...]:
-    """What a new flow needs above its end, from the application down; nothing for a raw one.
+    """What a new flow needs between FRCT, or the application, and its end, from above; nothing for a raw one.
 
     The key of an encrypted flow is logged where `OURO_KEYLOG` says. NotSupported, CryptError: the flow cannot be used
     and must be deallocated.
     """
-    check_qos(allocation.qos)
     stages: list[Stage] = []
     if allocation.cipher:
         stages.append(_crypt_for(allocation, find))
     if allocation.qos.needs_crc:
-        stages.append(Crc())
+        stages.append(Crc(_bare_control(allocation, stages)))
     return tuple(stages)
+
+
+def _bare_control(allocation: Allocation, above: Sequence[Stage]) -> int | None:
+    """The size of a control packet without a CRC, where FRCT or a cipher still finds out that it was damaged."""
+    if not allocation.qos.needs_frct or any(isinstance(stage, CounterCrypt) for stage in above):
+        return None
+    return PCI_SIZE + sum(stage.overhead for stage in above)
 
 
 def _crypt_for(allocation: Allocation, find: FindSuite) -> Stage:
@@ -202,6 +199,8 @@ class Pipeline(End):
 
 
 def _chain(functions: Sequence[Callable[[bytes], T]]) -> Callable[[bytes], T]:
+    if not functions:
+        return lambda packet: packet
     if len(functions) == 1:
         return functions[0]
 

@@ -14,9 +14,9 @@ On a reliable flow each packet waits in `_flight`. It is sent again
 * when an acknowledgement ends right behind a packet that was sent again: the next one is missing as well, since it has
   been away for longer.
 
-Every further time-out of the same oldest packet doubles the wait, any progress ends that. The wait covers the time for
-which the peer may hold an acknowledgement back. Round trips are measured one at a time, and never across a packet that
-was sent again (Karn). A packet that is 120 s old is the end of the flow.
+As long as the peer is silent every time-out doubles the wait. The wait covers the time for which the peer may hold an
+acknowledgement back. Round trips are measured with acknowledgements that cover no packet that was sent again (Karn). A
+packet that is 120 s old is the end of the flow.
 
 When the window is shut and somebody wants to write, the peer is asked for news every 100 ms (rendez-vous). A peer who
 answers nothing may never have seen the run begin: on an unreliable flow, where nothing is sent again, one packet a
@@ -87,9 +87,9 @@ class Sender:
         self._until = -inf  # end of the run
         self._flight: deque[_Sent] = deque()
         self._again: deque[int] = deque()
-        self._probe: tuple[int, float] | None = None
         self._expires = inf
         self._doubled = self._repeats = 0
+        self._silent = True  # no acknowledgement since the last time-out
         self._ask = inf  # next rendez-vous
         self._wanted = -inf  # somebody wants to write, until then
 
@@ -123,8 +123,6 @@ class Sender:
         if not self.reliable:
             self.lwe = seqno + 1
             return _FIRST, seqno
-        if self._probe is None:
-            self._probe = seqno, now
         if self._flight:
             flags = _DATA
         else:
@@ -139,7 +137,7 @@ class Sender:
         self.shut_since = None
         self._flight.clear()
         self._again.clear()
-        self._probe, self._expires, self._ask = None, inf, inf
+        self._expires = self._ask = inf
 
     def take_back(self, count: int) -> None:
         """The last `count` packets were not sent after all."""
@@ -149,8 +147,6 @@ class Sender:
             return
         for _ in range(count):
             self._flight.pop()
-        if self._probe is not None and self._probe[0] >= self.seqno:
-            self._probe = None
         if not self._flight:
             self._expires = inf
 
@@ -159,22 +155,24 @@ class Sender:
     def acknowledge(self, ackno: int, now: float, alone: bool) -> None:
         """All before `ackno`, 32 bits, was received. `alone`: without data, so it may say that a packet is missing."""
         count = ackno - self.lwe & 0xFFFFFFFF
+        self._silent = False
         if not count:
             self._repeat(now, alone)
         elif count <= len(self._flight):
-            again = False
-            for _ in range(count):
-                again = self._flight.popleft().again
+            last = self._flight.popleft()
+            unclear = last.again
+            for _ in range(count - 1):
+                last = self._flight.popleft()
+                unclear = unclear or last.again
             self.lwe += count
             self._doubled = self._repeats = 0
-            if self._probe is not None and self.lwe > self._probe[0]:
-                self.round_trip.sample(int((now - self._probe[1]) * 1e9))
-                self._probe = None
+            if not unclear:
+                self.round_trip.sample(int((now - last.last) * 1e9))
             if not self._flight:
                 self._expires = inf
                 return
             oldest = self._flight[0]
-            if again and not oldest.again:
+            if last.again and not oldest.again:
                 self._send_again(self.lwe)
             self._expires = now + self._wait()
         else:
@@ -228,7 +226,8 @@ class Sender:
         for n in due[:_BURST]:
             self._send_again(self.lwe + n)
         if due and due[0] == 0:
-            self._doubled = min(self._doubled + 1, 10)
+            self._doubled = min(self._doubled + 1, 10) if self._silent else 0
+            self._silent = True
         if len(due) > _BURST:
             self._expires = now + max(self.round_trip.srtt * 1e-9, _PAUSE)
         else:
@@ -245,7 +244,6 @@ class Sender:
                 sent = self._flight[n]
                 sent.last, sent.again = now, True
                 self.retransmitted += 1
-                self._probe = None
                 found.append((sent.flags, self.lwe + n, sent.payload))
         return found
 

@@ -16,6 +16,8 @@ class Stage(ABC):
 
     counter: ClassVar[str]
     """What `dropped` is called among the counters of a flow."""
+    overhead: int = 0
+    """Bytes that `seal` adds."""
     dropped: int = 0
     """Packets that `open` gave None for."""
 
@@ -29,9 +31,15 @@ class Stage(ABC):
 
 
 class Crc(Stage):
-    """The CRC32 trailer of flows that ask for no bit errors (flows.md 4)."""
+    """The CRC32 trailer of flows that ask for no bit errors (flows.md 4). `bare`: packets of this size may come without
+    it, which the prototype forgets on the control packets of FRCT (flows.md 7.8 b).
+    """
 
     counter = "damaged"
+    overhead = crc32.CRC_SIZE
+
+    def __init__(self, bare: int | None = None) -> None:
+        self._bare = bare
 
     def seal(self, packet: bytes) -> bytes:
         """With its trailer."""
@@ -42,5 +50,7 @@ class Crc(Stage):
         body = packet[: -crc32.CRC_SIZE]  # half the time of `strip`, which says what is wrong
         if crc32.trailer(body) == packet[-crc32.CRC_SIZE :]:
             return body
+        if len(packet) == self._bare:
+            return packet
         self.dropped += 1
         return None

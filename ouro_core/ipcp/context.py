@@ -7,7 +7,9 @@ from typing import Any, Final, TypeVar
 
 from ..contracts.ipcp import ArrivedFlow, IpcpContext, Registrations
 from ..contracts.packets import End, FlowEnd, PacketClient
-from ..frct.pipeline import Pipeline, stages_for
+from ..frct.ordered import FrctPipeline, above
+from ..frct.pipeline import stages_for
+from ..frct.ticker import Ticker
 from ..model.errors import IpcpStateError, OuroError
 from ..model.flow import FlowState, Grant
 from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowClosed, FlowDealloc
@@ -49,7 +51,7 @@ class Context(IpcpContext):
         self.stopped = False
         self._irm = irm
         self._failed = failed
-        self._lower: dict[int, FlowEnd] = {}
+        self._lower: dict[int, tuple[FlowEnd, Ticker | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._messages: set[asyncio.Task[None]] = set()
 
@@ -131,15 +133,19 @@ class Context(IpcpContext):
         except BaseException:
             self._tell(FlowDealloc(allocation.flow_id))
             raise
-        self._lower[allocation.flow_id] = end
-        return Pipeline(end, stages) if stages else end, allocation
+        path = above(end, stages, allocation)
+        self._lower[allocation.flow_id] = end, Ticker(path) if isinstance(path, FrctPipeline) else None
+        return path, allocation
 
     async def flow_dealloc(self, flow_id: int) -> None:
-        end = self._lower.pop(flow_id, None)
+        end, ticker = self._lower.pop(flow_id, (None, None))
+        linger = 0.0
+        if ticker is not None:
+            linger = await ticker.finish()
         if end is not None:
             end.close()
         try:
-            await self._ask(FlowDealloc(flow_id))
+            await self._ask(FlowDealloc(flow_id, linger))
         except OuroError:
             if not self.stopped:  # the IRM may be what went first
                 raise

@@ -8,7 +8,8 @@ from attrs import frozen
 
 from ouro_core.api.flow import Flow, load_suite
 from ouro_core.contracts.packets import SHARED_GEOMETRY, USER_GEOMETRY, ClientRef, Domain, Options, PacketClient
-from ouro_core.frct.pipeline import Pipeline, stages_for
+from ouro_core.frct.ordered import above
+from ouro_core.frct.pipeline import stages_for
 from ouro_core.model.flow import Grant
 from ouro_core.model.irm_requests import Allocation
 from ouro_core.model.qos import RAW, QosSpec
@@ -77,7 +78,7 @@ class Pair:
         else:
             allocation = Allocation(number, Grant(b""), kind, 1, "name", data=b"data")
         stages = stages_for(allocation, load_suite)
-        path = Pipeline(end, stages, options) if stages else end
+        path = above(end, stages, allocation, options)
         return Flow(allocation, client, end, path, options, lambda flow: self.deallocated.append(flow.flow_id))
 
 

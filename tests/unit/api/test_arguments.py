@@ -7,13 +7,11 @@ from typing import Any
 import pytest
 
 from ouro_core import (
-    DATA,
     RAW,
     AsyncFlow,
     Flow,
     InvalidArgument,
     Node,
-    NotSupported,
     QosSpec,
     State,
     flow_accept,
@@ -41,11 +39,9 @@ def test_arguments_of_other_types(call: Callable[[], object], says: str) -> None
         call()
 
 
-def test_a_qos_out_of_range_or_not_there_yet() -> None:
+def test_a_qos_out_of_range() -> None:
     with pytest.raises(InvalidArgument, match="loss is -1; 0 to 4294967295 is right"):
         QosSpec(loss=-1)
-    with pytest.raises(NotSupported, match="FRCT"):
-        flow_alloc("e", DATA)
 
 
 @pytest.mark.parametrize("name", ["read_timout", "blockin", "note"])

@@ -4,15 +4,18 @@ import asyncio
 import gc
 import os
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from ouro_core import (
+    BEST_EFFORT,
     DATA,
     RAW,
     RAW_NO_ERRORS,
+    VIDEO,
+    VOICE,
     AsyncFlow,
     BadDescriptor,
     FlowDown,
@@ -22,7 +25,6 @@ from ouro_core import (
     Node,
     NotFound,
     NotPermitted,
-    NotSupported,
     QosSpec,
     State,
     TooLong,
@@ -58,6 +60,14 @@ async def nothing_left(node: Node) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError(f"blocks are held: {await node.irm.rib_read('packets')}")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came true")
 
 
 async def flows_are(node: Node, number: int) -> None:
@@ -268,24 +278,76 @@ async def test_no_timer_without_a_flow_that_has_a_timeout(node: Node) -> None:
     assert node._client._timer is not None
 
 
-# ---------------------------------------------------------------- allocation
+# ---------------------------------------------------------------- FRCT
 
 
-async def test_frct_is_refused_before_anything_is_asked(node: Node) -> None:
-    with pytest.raises(NotSupported, match="FRCT"):
-        await node.flow_alloc("nobody at all", DATA)
+FRCT = pytest.mark.parametrize("qos", [DATA, BEST_EFFORT, VIDEO, VOICE], ids=["data", "best", "video", "voice"])
 
 
-async def test_an_acceptor_refuses_what_it_cannot_do(node: Node) -> None:
-    from ouro_core.model.irm_requests import FlowAlloc
+@FRCT
+async def test_packets_in_order_both_ways(node: Node, qos: QosSpec) -> None:
+    a, b = await flow_pair(node, qos)
+    packets = [b"%d" % n for n in range(3000)]
 
-    accepting = asyncio.create_task(node.flow_accept())
+    async def write(flow: AsyncFlow, batch: int) -> None:
+        left = packets
+        while left:
+            left = left[await flow.write_many(left[:batch]) :]
+
+    async def read(flow: AsyncFlow) -> None:
+        got: list[bytes] = []
+        while len(got) < len(packets):
+            got += await flow.read_many()
+        assert got == packets
+
+    async with asyncio.TaskGroup() as group:
+        for task in (write(a, 1), write(b, 20), read(a), read(b)):
+            group.create_task(task)
+    assert (a.rtx, b.rtx) == (qos.loss == 0,) * 2
+
+
+async def test_what_nobody_reads_is_acknowledged_by_the_loop(node: Node) -> None:
+    a, b = await flow_pair(node, DATA)
+    await a.write(b"x")
+    await until(lambda: not a._path.frct.unacknowledged)  # type: ignore[union-attr]
+    assert await b.read() == b"x"
+
+
+async def test_a_shut_window_opens_for_a_writer_who_waits(node: Node) -> None:
+    a, b = await flow_pair(node, DATA)
+
+    async def fill() -> None:
+        for n in range(300):
+            await a.write(b"%d" % n)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(fill(), 0.5)
+    writing = asyncio.create_task(a.write(b"256"))
     await asyncio.sleep(0)
-    allocation = await node.irm.call(FlowAlloc("server", DATA))
-    with pytest.raises(NotSupported):
-        await accepting
-    await flows_are(node, 1)
-    node._client.discard(allocation)
+    assert [await b.read() for _ in range(257)] == [b"%d" % n for n in range(257)]
+    await writing
+
+
+async def test_closing_lingers_until_all_is_acknowledged(node: Node) -> None:
+    a, b = await flow_pair(node, DATA)
+    for n in range(100):
+        await a.write(b"%d" % n)
+    await a.close()
+    assert a._path.frct.unacknowledged == 0  # type: ignore[union-attr]
+    assert [packet async for packet in b] == [b"%d" % n for n in range(100)]
+
+
+async def test_a_quiet_flow_needs_no_clock(node: Node) -> None:
+    a, b = await flow_pair(node, DATA)
+    await a.write(b"x")
+    assert await b.read() == b"x"
+    tickers = [node._client._tickers[flow._end] for flow in (a, b)]
+    await until(lambda: all(ticker._timer is None for ticker in tickers))
+    await b.write(b"y")
+    assert await a.read() == b"y"
+
+
+# ---------------------------------------------------------------- allocation
 
 
 async def test_unknown_name_and_nobody_accepting(node: Node) -> None:

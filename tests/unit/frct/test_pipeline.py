@@ -13,12 +13,13 @@ from ouro_core.builtin.heap import HeapPacketSystem
 from ouro_core.contracts.crypto import CipherSuite
 from ouro_core.contracts.packets import SHARED_GEOMETRY, USER_GEOMETRY, ClientRef, Domain, Options, PacketClient
 from ouro_core.frct.crypt import crypt
+from ouro_core.frct.ordered import FrctPipeline, above
 from ouro_core.frct.pipeline import Pipeline, stages_for
 from ouro_core.frct.stage import Crc, Stage
 from ouro_core.model.errors import CryptError, FlowDown, FlowTimeout, InvalidArgument, NotSupported
 from ouro_core.model.flow import Grant
 from ouro_core.model.irm_requests import Allocation
-from ouro_core.model.qos import DATA, RAW, RAW_NO_ERRORS
+from ouro_core.model.qos import BEST_EFFORT, DATA, RAW, RAW_NO_ERRORS
 from ouro_core.wire import crc32
 
 from .conftest import Ciphers
@@ -68,9 +69,15 @@ def test_encryption_is_above_the_crc(find: Any) -> None:
     assert find.asked == [("classic", "aes-256-gcm")]
 
 
-def test_frct_is_refused(find: Any) -> None:
-    with pytest.raises(NotSupported, match="FRCT"):
-        stages_for(attrs.evolve(PLAIN, qos=DATA), find)
+def test_frct_is_above_the_stages(client: PacketClient, find: Any) -> None:
+    for qos, reliable in ((DATA, True), (BEST_EFFORT, False)):
+        end, _ = client.pair()
+        allocation = attrs.evolve(PLAIN, qos=qos)
+        path = above(end, stages_for(allocation, find), allocation)
+        assert isinstance(path, FrctPipeline)
+        assert path.frct.reliable is reliable
+    end, _ = client.pair()
+    assert above(end, (), PLAIN) is end
 
 
 def test_a_cipher_that_is_not_here(find: Any) -> None:

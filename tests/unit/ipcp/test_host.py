@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from attrs import frozen
 
 from ouro_core.contracts.ipcp import Ipcp, IpcpContext, NFlow
 from ouro_core.contracts.packets import State
+from ouro_core.frct.ordered import FrctPipeline, above
 from ouro_core.frct.pipeline import Pipeline, stages_for
+from ouro_core.frct.stage import Crc
 from ouro_core.model.config import integer, option
 from ouro_core.model.errors import (
     AuthenticationFailed,
@@ -536,9 +539,8 @@ async def test_own_flows_may_be_encrypted(make: Any, irm: Any, qos: QosSpec) -> 
     [
         ({"cipher": 901, "suite": "aes-256-gcm"}, CryptError),
         ({"cipher": 1, "suite": "rot13", "key": bytes(range(32))}, NotSupported),
-        ({}, NotSupported),
     ],
-    ids=["no key", "unknown cipher", "FRCT"],
+    ids=["no key", "unknown cipher"],
 )
 async def test_own_flows_that_cannot_be_used_are_given_up(
     make: Any, irm: Any, wrong: dict[str, Any], error: type[OuroError]
@@ -546,8 +548,26 @@ async def test_own_flows_that_cannot_be_used_are_given_up(
     setup = make(Echo)
     irm.lower_is = wrong
     with pytest.raises(error):
-        await setup.host.context.flow_alloc("below", RAW if wrong else DATA)
+        await setup.host.context.flow_alloc("below", RAW)
     await eventually(lambda: FlowDealloc(irm.lower[0].flow_id) in irm.seen)
+
+
+async def test_own_flows_may_be_reliable(make: Any, irm: Any) -> None:
+    """What is lost is sent again by the clock of the IPCP; at the end the layer learns how long to keep the flow."""
+    setup = make(Echo)
+    end, allocation = await setup.host.context.flow_alloc("below", DATA)
+    other = irm.attach(3, allocation.flow_id, 1)
+    peer = above(other, [Crc()], allocation)
+    assert isinstance(peer, FrctPipeline)
+    end.write(b"one")
+    other.read()  # lost
+    end.write(b"two")
+    await eventually(lambda: peer.tick(monotonic()) and peer.frct.ready == 2)
+    assert peer.read_many() == [b"one", b"two"]
+    await eventually(lambda: peer.tick(monotonic()) and not end.frct.unacknowledged)
+    await setup.host.context.flow_dealloc(allocation.flow_id)
+    (dealloc,) = (request for request in irm.seen if isinstance(request, FlowDealloc))
+    assert 125 < dealloc.linger < 133
 
 
 async def test_own_flows_can_be_given_up_while_stopping(make: Any, irm: Any) -> None:
