@@ -217,6 +217,14 @@ def test_no_block_stalls_like_a_full_ring_and_passes(bench: Bench) -> None:
     small.close()
 
 
+def test_what_was_seen_on_the_wire_is_counted(wire: Wire) -> None:
+    app, _ = wire.bound(64, ROUTE)
+    for n in range(1, 2001):
+        app.write(b"x")
+        wire.receive()
+        assert wire.pump.flow_counters(64)["tx"] == n
+
+
 # ---------------------------------------------------------------- tables (packets.md 4.4)
 
 

@@ -293,6 +293,10 @@ cdef class MoverThread:
             self.wait_quiescent()
             free(old)
 
+    def settle(self):
+        """Returns when what others have seen of the thread is counted, too: it counts when a batch has gone."""
+        self.wait_quiescent()
+
     # ------------------------------------------------------------ what it tells
 
     def fileno(self):

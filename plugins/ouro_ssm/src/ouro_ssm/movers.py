@@ -81,7 +81,9 @@ class NativeMover(Mover, Generic[T]):
 
     def flow_counters(self, key: int) -> Mapping[str, int]:
         with self._lock:
-            return self._bound(key).counters()
+            port = self._bound(key)
+            self._thread.settle()
+            return port.counters()
 
     def stop(self) -> None:
         with self._lock:
