@@ -94,7 +94,7 @@ class LocalIpcp(Ipcp):
         arrived = await self.ctx.flow_arrived(hash, qos, MPL, data, joins=flow.id)
         if arrived.flow.end is not None:
             self._relay(flow, arrived)
-        self.ctx.log.info("Flow allocation completed, flows (%d, %d).", flow.id, arrived.flow.id)
+        self.ctx.log.debug("Flow allocation completed, flows (%d, %d).", flow.id, arrived.flow.id)
         return FlowReply(MPL, arrived.data)
 
     def _relay(self, flow: NFlow, arrived: ArrivedFlow) -> None:
@@ -113,7 +113,7 @@ class LocalIpcp(Ipcp):
         relay = self._relays.pop(flow.id, None)
         if relay is not None:
             await relay.end(flow.id)
-        self.ctx.log.info("Flow %d deallocated.", flow.id)
+        self.ctx.log.debug("Flow %d deallocated.", flow.id)
 
     async def stop(self) -> None:
         for relay in self._relays.values():

@@ -249,10 +249,10 @@ class IpcpHost:
     # ------------------------------------------------------------ flows
 
     async def _flow_alloc(self, request: IpcpFlowAlloc) -> FlowReply:
-        _log.info("Allocating flow %d to %s.", request.flow_id, _short(request.hash))
+        _log.debug("Allocating flow %d to %s.", request.flow_id, _short(request.hash))
         record = await self._open(request.flow_id, request.grant)
         reply = await self._request(record, self._ipcp.flow_alloc(record.flow, request.hash, request.qos, request.data))
-        _log.info("Finished allocating flow %d to %s.", request.flow_id, _short(request.hash))
+        _log.debug("Finished allocating flow %d to %s.", request.flow_id, _short(request.hash))
         return reply
 
     async def _flow_join(self, request: IpcpFlowJoin) -> FlowReply:
@@ -280,13 +280,13 @@ class IpcpHost:
 
     async def _flow_dealloc(self, request: IpcpFlowDealloc) -> None:
         record = await self._flows.allocated(request.flow_id)
-        _log.info("Deallocating flow %d.", request.flow_id)
+        _log.debug("Deallocating flow %d.", request.flow_id)
         record.closing()
         try:
             await self._ipcp.flow_dealloc(record.flow, request.linger)
         finally:
             self._flows.release(record)
-        _log.info("Finished deallocating flow %d.", request.flow_id)
+        _log.debug("Finished deallocating flow %d.", request.flow_id)
 
     # ------------------------------------------------------------ end
 

@@ -172,6 +172,8 @@ class Allocator:
 
     async def _find_layer(self, dst: str) -> IpcpRecord:
         usable = [i for i in self._registry.sorted_ipcps() if i.state is IpcpState.OPERATIONAL and not i.broadcast]
+        if usable and not usable[0].carries and self._registered(usable[0], dst):
+            return usable[0]
         tasks = [asyncio.ensure_future(self._knows(ipcp, dst)) for ipcp in usable]
         try:
             for ipcp, task in zip(usable, tasks, strict=True):
@@ -185,11 +187,16 @@ class Allocator:
             raise UnknownName(f'nobody knows the name "{dst}"; layers asked: {layers}')
         raise IpcpError(f'no process of this host accepts flows for "{dst}", and no layer knows it; asked: {layers}')
 
+    @staticmethod
+    def _registered(ipcp: IpcpRecord, dst: str) -> bool:
+        """Whether a layer of this host alone knows a name: what is registered there was registered by us."""
+        return dst in ipcp.registered and ipcp.handle is not None and ipcp.layer is not None
+
     async def _knows(self, ipcp: IpcpRecord, dst: str) -> bool:
+        if not ipcp.carries:
+            return self._registered(ipcp, dst)
         if ipcp.handle is None or ipcp.layer is None:
             return False
-        if not ipcp.carries:  # a layer of this host alone: what is registered there was registered by us
-            return dst in ipcp.registered
         try:
             async with asyncio.timeout(QUERY_TIMEOUT):
                 return (await ipcp.handle.call(IpcpQuery(hash_name(dst, ipcp.layer.hash)))).found

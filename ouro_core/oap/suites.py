@@ -1,6 +1,7 @@
 """The suites a node has, found by configuration name and by number."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -108,12 +109,12 @@ class OapSuites:
             SuiteTable("authenticator", authenticators, where.get("authenticators")),
         )
 
-    @property
+    @cached_property
     def known_ciphers(self) -> frozenset[int]:
         """NIDs that a message may carry: the protocol's, and what plugins add."""
         return self.ciphers.nids.union(CIPHER_NIDS.values())
 
-    @property
+    @cached_property
     def known_digests(self) -> frozenset[int]:
         """The same for kdf_nid and md_nid."""
         return self.digests.nids.union(self.kdfs.nids, DIGEST_NIDS.values())
