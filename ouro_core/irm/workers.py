@@ -6,8 +6,9 @@ to do and stay.
 
 Whoever can make us work is a *peer*: a user of this host, or one name as seen by one IPCP (more of a remote requester
 nobody can know). Each peer has a queue of its own, and the queues take turns. There are bounds for one peer and for
-all, beyond which a job is refused, and a deadline for each job; while there is more than one worker, one peer never has
-all of them. So a flood at one name makes that name slow, and nothing else.
+all, and a deadline for each job. A peer's job beyond the first bound is refused; beyond the second, the last one of the
+peer with most of them. While there is more than one worker, one peer never has all of them. So a flood makes the names
+slow that it is for, and nothing else.
 
 A job that its caller gave up is finished all the same, unless it did not begin yet. A worker that takes longer than the
 deadline is killed. One that dies takes the job with it: the caller gets an error, and the next job a new worker.
@@ -90,7 +91,7 @@ class WorkerPool:
         """The result of a job, or what it raises. OutOfMemory: too many wait; FlowTimeout: it took too long; IpcpError:
         there is no worker, or it died.
         """
-        if not job.slow or not self._launcher.processes:
+        if not self._launcher.processes or not job.slow(self._suites):
             return job.run(self._suites)
         task = self._enqueue(peer, pickle.dumps(job))
         timer = asyncio.get_running_loop().call_later(DEADLINE, self._overdue, task)
@@ -135,13 +136,24 @@ class WorkerPool:
         if len(job) > MAX_JOB:
             raise TooLong(f"{len(job)} bytes for a worker, at most {MAX_JOB} do: too many certificates in cacert?")
         queue = self._queues.get(peer, deque())
-        if len(queue) >= MAX_JOBS_PER_PEER or self._waiting() >= MAX_JOBS:
-            self._counters["refused"] += 1
-            raise OutOfMemory(f"{len(queue)} allocations of this peer, {self._waiting()} of all, wait for a worker")
+        if len(queue) >= MAX_JOBS_PER_PEER:
+            raise self._refusal(queue)
+        if self._waiting() >= MAX_JOBS:
+            longest = max(self._queues.values(), key=len)
+            if len(longest) <= len(queue) + 1:
+                raise self._refusal(queue)
+            last = longest[-1]
+            self._withdraw(last)
+            if not last.future.done():
+                last.future.set_exception(self._refusal(longest))
         task = _Task(peer, job, asyncio.get_running_loop().create_future())
         self._queues.setdefault(peer, queue).append(task)
         self._dispatch()
         return task
+
+    def _refusal(self, queue: "deque[_Task]") -> OutOfMemory:
+        self._counters["refused"] += 1
+        return OutOfMemory(f"{len(queue)} allocations of this peer, {self._waiting()} of all, wait for a worker")
 
     def _withdraw(self, task: _Task) -> None:
         queue = self._queues.get(task.peer)

@@ -12,7 +12,7 @@ from ouro_core.wire.oap import HEADER_SIZE
 
 from .client import OapClient, OapContext
 from .security import OapResult, Security
-from .server import OapRequest, answer
+from .server import OapRequest, answer, kex_of
 from .suites import OapSuites
 
 __all__ = ["Answer", "Complete", "OapJob", "Prepare", "shows_certificate"]
@@ -23,10 +23,11 @@ R = TypeVar("R")
 class OapJob(ABC, Generic[R]):
     """One step of an exchange."""
 
-    @property
     @abstractmethod
-    def slow(self) -> bool:
-        """Whether a signature or a key exchange may have to be made or checked: a millisecond, or many."""
+    def slow(self, suites: OapSuites) -> bool:
+        """Whether a signature, or a key exchange that is not `quick`, may have to be made or checked: a millisecond, or
+        many. Raises what `run` would.
+        """
 
     @abstractmethod
     def run(self, suites: OapSuites) -> R:
@@ -42,9 +43,8 @@ class Prepare(OapJob[OapContext]):
     now: int
     security: Security
 
-    @property
-    def slow(self) -> bool:
-        return self.security.encryption is not None or self.security.credentials is not None
+    def slow(self, suites: OapSuites) -> bool:
+        return self.security.credentials is not None or _slow_exchange(suites, self.security)
 
     def run(self, suites: OapSuites) -> OapContext:
         return OapClient(suites).prepare(self.dst, self.data, self.now, self.security)
@@ -59,10 +59,11 @@ class Answer(OapJob[tuple[bytes, OapResult]]):
     now: int
     security: Security
 
-    @property
-    def slow(self) -> bool:
+    def slow(self, suites: OapSuites) -> bool:
         asked = self.request.header
-        return bool(asked.certificate or asked.kex) or self.security.credentials is not None
+        if asked.certificate or self.security.credentials is not None:
+            return True
+        return bool(asked.kex) and (asked.client_encaps or not kex_of(suites, asked).quick)
 
     def run(self, suites: OapSuites) -> tuple[bytes, OapResult]:
         return answer(suites, self.request, self.data, self.now, self.security)
@@ -76,13 +77,15 @@ class Complete(OapJob[OapResult]):
     response: bytes = field(repr=False)
     now: int
 
-    @property
-    def slow(self) -> bool:
-        security = self.context.security
-        return security.encryption is not None or shows_certificate(self.response)
+    def slow(self, suites: OapSuites) -> bool:
+        return shows_certificate(self.response) or _slow_exchange(suites, self.context.security)
 
     def run(self, suites: OapSuites) -> OapResult:
         return OapClient(suites).complete(self.context, self.response, self.now)
+
+
+def _slow_exchange(suites: OapSuites, security: Security) -> bool:
+    return security.encryption is not None and not suites.kexes.named(security.encryption.kex).quick
 
 
 def shows_certificate(message: bytes) -> bool:

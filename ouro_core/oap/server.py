@@ -17,7 +17,7 @@ from .replay import ReplayGuard
 from .security import PLAIN, OapResult, Security
 from .suites import OapSuites, SuiteTable
 
-__all__ = ["OapRequest", "OapServer"]
+__all__ = ["OapRequest", "OapServer", "answer", "kex_of"]
 
 S = TypeVar("S", bound=Suite)
 
@@ -79,6 +79,18 @@ def answer(
     return response, OapResult(asked.id, asked.data, peer, kex, header.cipher_nid, key)
 
 
+def kex_of(suites: OapSuites, asked: OapHeader) -> KexSuite:
+    """The algorithm of the client's public key. CryptError: none of this node."""
+    for kex in suites.kexes.available():
+        if kex.raw == asked.raw and kex.accepts(asked.kex):
+            return kex
+    known = ", ".join(known.name for known in suites.kexes.available()) or "none"
+    raise CryptError(
+        f"no key exchange here takes the client's key of {len(asked.kex)} bytes; available: {known}"
+        f"{suites.kexes.missing}"
+    )
+
+
 def _exchange(
     suites: OapSuites, security: Security, asked: OapHeader, header: OapHeader
 ) -> tuple[OapHeader, str, bytes]:
@@ -96,7 +108,7 @@ def _exchange(
             )
         kex, key = _decapsulated(suites, security, asked)
         return header, kex.name, key
-    kex = _kex_of(suites, asked)
+    kex = kex_of(suites, asked)
     if own is not None and kex.rank < suites.kexes.named(own.kex).rank:
         raise CryptError(f"the client's key exchange {kex.name} is weaker than the {own.kex} configured here")
     if isinstance(kex, DheSuite):
@@ -117,18 +129,6 @@ def _stronger(table: SuiteTable[S], asked: int, own: str | None) -> S | None:
     if theirs is None or ours is None:
         return theirs or ours
     return ours if ours.rank > theirs.rank else theirs
-
-
-def _kex_of(suites: OapSuites, asked: OapHeader) -> KexSuite:
-    """The algorithm of the client's public key."""
-    for kex in suites.kexes.available():
-        if kex.raw == asked.raw and kex.accepts(asked.kex):
-            return kex
-    known = ", ".join(known.name for known in suites.kexes.available()) or "none"
-    raise CryptError(
-        f"no key exchange here takes the client's key of {len(asked.kex)} bytes; available: {known}"
-        f"{suites.kexes.missing}"
-    )
 
 
 def _decapsulated(suites: OapSuites, security: Security, asked: OapHeader) -> tuple[KexSuite, bytes]:

@@ -172,8 +172,10 @@ def test_workers_come_when_they_are_needed_and_leave_with_the_daemon(tmp_path: P
     with Secured(tmp_path, layer=True) as secured:
         secured.serve(ACCEPT)
         assert secured.ask(REFUSED) == "flow"
+        secured.write("client/srv/enc.conf", "")  # a quick key exchange: the daemon does that itself
+        assert secured.ask(REFUSED) == "flow"
         assert secured.host.rib("irm/security")["workers"] == 0
-        secured.write("client/srv/enc.conf", "")
+        secured.write("client/srv/enc.conf", "kex=X448")
         assert secured.ask(REFUSED) == "flow"
         assert secured.host.rib("irm/security")["workers"] >= 1
         workers = [pid for pid in secured.host.descendants() if _comm(pid) == "ouro-worker"]
@@ -187,7 +189,7 @@ def test_workers_without_a_zygote(tmp_path: Path) -> None:
     """They are programs then, and the zygote's end is no worker's."""
     with Secured(tmp_path, layer=False) as secured:
         secured.serve(ACCEPT)
-        secured.write("client/srv/enc.conf", "")
+        secured.write("client/srv/enc.conf", "kex=X448")
         zygote = next(pid for pid in secured.host.descendants() if _comm(pid) == "ouro-zygote")
         assert secured.ask(REFUSED) == "flow"
         os.kill(zygote, 9)

@@ -46,7 +46,7 @@ from ouro_core.model.irm_requests import (
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import HashAlgorithm, NameInfo, hash_name
 from ouro_core.model.qos import RAW
-from ouro_core.oap import Encryption, OapClient, Security
+from ouro_core.oap import Encryption, OapClient, Prepare, Security
 from ouro_core.plugins import PluginHost
 from ouro_core.plugins.suites import oap_suites
 from ouro_core.rpc.fds import close_grants
@@ -496,8 +496,8 @@ async def test_keys_that_are_none(make: Maker) -> None:
 async def served(make: Maker) -> Network:
     """Over a layer, with workers, and one of them at work already."""
     network = await make(layer=True, processes=True)
-    network.write("server/srv/enc.conf", "kex=X25519")
-    network.write("client/srv/enc.conf", "kex=X25519")
+    network.write("server/srv/enc.conf", "kex=X448")
+    network.write("client/srv/enc.conf", "kex=X448")
     await network.encrypted()
     assert network.host.irm.workers.view().workers >= 1
     return network
@@ -535,6 +535,15 @@ async def test_flows_with_workers(make: Maker, layer: bool) -> None:
     assert (view.busy, view.waiting, view.refused, view.overdue, view.died) == (0, 0, 0, 0, 0)
 
 
+async def test_quick_key_exchanges_wait_for_no_worker(make: Maker) -> None:
+    network = await make(layer=True, processes=True)
+    for kex in ("X25519", "prime256v1"):
+        for side in ("server", "client"):
+            network.write(f"{side}/srv/enc.conf", f"kex={kex}")
+        await network.encrypted()
+    assert network.launcher.started == []
+
+
 async def test_plain_requests_wait_for_no_worker(make: Maker) -> None:
     network = await make(layer=True, processes=True)
     accepted = network.server.accept(timeout=WAIT)
@@ -552,14 +561,14 @@ async def test_plain_requests_wait_for_no_worker(make: Maker) -> None:
 async def test_a_requester_that_gives_up_leaves_the_acceptor_waiting(served: Network) -> None:
     stop(served)
     accepted = served.server.accept(timeout=WAIT)
-    request = served.arrive(served.request(Security(Encryption(kex="X25519"))))
+    request = served.arrive(served.request(Security(Encryption(kex="X448"))))
     await at_work(served)
     assert not served.host.registry.names["srv"].queue
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
     assert len(served.host.registry.names["srv"].queue) == 1
     go_on(served)
-    close_grants(await served.arrive(served.request(Security(Encryption(kex="X25519")))))
+    close_grants(await served.arrive(served.request(Security(Encryption(kex="X448")))))
     allocation = await accepted
     assert allocation.cipher == GCM
     await served.server.dealloc(allocation.flow_id)
@@ -568,7 +577,7 @@ async def test_a_requester_that_gives_up_leaves_the_acceptor_waiting(served: Net
 async def test_an_acceptor_that_gives_up_is_an_error_for_the_requester(served: Network) -> None:
     stop(served)
     accepted = served.server.accept(timeout=WAIT)
-    request = served.arrive(served.request(Security(Encryption(kex="X25519"))))
+    request = served.arrive(served.request(Security(Encryption(kex="X448"))))
     await at_work(served)
     accepted.cancel()
     await asyncio.gather(accepted, return_exceptions=True)
@@ -582,7 +591,7 @@ async def test_an_acceptor_that_gives_up_is_an_error_for_the_requester(served: N
 async def test_an_accept_call_waits_for_the_request_that_came_in_time(served: Network) -> None:
     stop(served)
     accepted = served.server.accept(timeout=0.1)
-    request = served.arrive(served.request(Security(Encryption(kex="X25519"))))
+    request = served.arrive(served.request(Security(Encryption(kex="X448"))))
     await at_work(served)
     await asyncio.sleep(0.2)
     go_on(served)
@@ -595,7 +604,7 @@ async def test_but_not_for_ever_nor_for_the_next_one(served: Network, monkeypatc
     for give_up in (False, True):
         stop(served)
         accepted = served.server.accept(timeout=0.1)
-        request = served.arrive(served.request(Security(Encryption(kex="X25519"))))
+        request = served.arrive(served.request(Security(Encryption(kex="X448"))))
         await at_work(served)
         if give_up:
             await asyncio.sleep(0.15)
@@ -610,7 +619,7 @@ async def test_but_not_for_ever_nor_for_the_next_one(served: Network, monkeypatc
 async def test_a_worker_that_dies_costs_one_allocation(served: Network) -> None:
     stop(served)
     accepted = served.server.accept(timeout=WAIT)
-    request = served.arrive(served.request(Security(Encryption(kex="X25519"))))
+    request = served.arrive(served.request(Security(Encryption(kex="X448"))))
     await at_work(served)
     for handle in served.launcher.started:
         handle.kill()
@@ -627,7 +636,7 @@ async def test_a_worker_that_hangs_is_killed(served: Network, monkeypatch: pytes
     stop(served)
     accepted = served.server.accept(timeout=WAIT)
     with pytest.raises((FlowTimeout, IpcpError)):
-        await served.arrive(served.request(Security(Encryption(kex="X25519"))))
+        await served.arrive(served.request(Security(Encryption(kex="X448"))))
     with pytest.raises((FlowTimeout, IpcpError)):
         await accepted
     await until(lambda: served.host.irm.workers.view().died)
@@ -638,7 +647,7 @@ async def test_a_worker_that_hangs_is_killed(served: Network, monkeypatch: pytes
 async def test_a_peer_has_so_many_jobs_and_the_others_theirs(served: Network) -> None:
     stop(served)
     accepts = [served.server.accept(timeout=WAIT) for _ in range(workers.MAX_JOBS_PER_PEER + 20)]
-    requests = [served.arrive(served.request(Security(Encryption(kex="X25519")))) for _ in accepts]
+    requests = [served.arrive(served.request(Security(Encryption(kex="X448")))) for _ in accepts]
     view = served.host.irm.workers.view
     await until(lambda: view().refused)
     assert view().waiting <= workers.MAX_JOBS_PER_PEER
@@ -657,13 +666,36 @@ async def test_a_peer_has_so_many_jobs_and_the_others_theirs(served: Network) ->
     await served.encrypted()
 
 
+async def test_a_flood_at_many_names_leaves_room_for_whoever_asks_little(served: Network) -> None:
+    stop(served)
+    pool = served.host.irm.workers
+    job = Prepare("srv", b"", time.time_ns(), Security(Encryption(kex="X448")))
+    peers = workers.MAX_JOBS // workers.MAX_JOBS_PER_PEER + 1
+    flood = [
+        asyncio.ensure_future(pool.run((1, f"name{peer}"), job))
+        for peer in range(peers)
+        for _ in range(workers.MAX_JOBS_PER_PEER)
+    ]
+    await until(lambda: pool.view().refused)
+    refused = pool.view().refused
+    local = asyncio.ensure_future(pool.run(("user", 1000), job))
+    await until(lambda: pool.view().refused > refused)
+    assert pool.view().waiting == workers.MAX_JOBS
+    assert not local.done()
+    go_on(served)
+    await local
+    errors = [e for e in await asyncio.gather(*flood, return_exceptions=True) if isinstance(e, BaseException)]
+    assert errors
+    assert all(isinstance(e, OutOfMemory) for e in errors)
+
+
 async def test_workers_are_programs_where_there_is_no_zygote(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "DEADLINE", WAIT)
     network = await make(layer=True, processes=True)
     launcher = network.launcher.zygote
     launcher._zygote.end()
     launcher._zygote = None
-    network.write("client/srv/enc.conf", "")
+    network.write("client/srv/enc.conf", "kex=X448")
     await network.encrypted()
     command = await asyncio.to_thread(Path(f"/proc/{network.launcher.started[0].pid}/cmdline").read_bytes)
     assert b"ouro_core.ipcp.worker" in command
@@ -676,10 +708,10 @@ async def test_one_peer_never_has_all_workers(served: Network) -> None:
     await other.call(BindProcess(other.pid, "other"))
     (ipcp,) = served.host.registry.ipcps
     await root.call(RegName("other", ipcp))
-    served.write("client/other/enc.conf", "kex=X25519")
+    served.write("client/other/enc.conf", "kex=X448")
     stop(served)
     accepts = [served.server.accept(timeout=WAIT) for _ in range(4)]
-    requests = [served.arrive(served.request(Security(Encryption(kex="X25519")))) for _ in accepts]
+    requests = [served.arrive(served.request(Security(Encryption(kex="X448")))) for _ in accepts]
     await at_work(served)
     accepted = other.accept(timeout=WAIT)
     ours = await served.client.alloc("other", timeout=WAIT)
