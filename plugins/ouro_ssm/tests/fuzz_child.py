@@ -108,18 +108,9 @@ class Vandal:
             memory.madvise(mmap.MADV_REMOVE, self.choose.randrange(len(memory) // 4096) * 4096, 4096)
 
     def run(self, seconds: float) -> int:
-        everything = (
-            self.anything,
-            self.slots,
-            self.waiters,
-            self.owners,
-            self.blocks,
-            self.sets,
-            self.ring,
-            self.holes,
-        )
-        ways: tuple[Callable[[], None], ...]
-        ways = self.choose.choice(((self.anything, *ways), ways, (self.slots, self.blocks), (self.owners, self.slots)))
+        most: tuple[Callable[[], None], ...]
+        most = (self.slots, self.waiters, self.owners, self.blocks, self.sets, self.ring, self.holes)
+        ways = self.choose.choice(((self.anything, *most), most, (self.slots, self.blocks), (self.owners, self.slots)))
         end = time.monotonic() + seconds
         done = 0
         while time.monotonic() < end:
