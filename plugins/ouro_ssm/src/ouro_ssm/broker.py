@@ -32,6 +32,7 @@ _GROUP: Final = "ouroboros"
 _SWEEP: Final = 8
 """Ending flows that are looked at whenever the broker does something."""
 # plain numbers: each operation with an enumeration takes a microsecond
+_CLOSED: Final = int(State.CLOSED)
 _DEAD: Final = int(State.DEAD)
 _ENDED: Final = int(State.CLOSED | State.DEAD)
 _OVER: Final = int(State.DOWN | State.CLOSED)
@@ -179,6 +180,8 @@ class SsmFlow(packets.BrokerFlow):
     def down(self, state: State = State.DOWN) -> None:
         if state & _DEAD and self._ended():
             return
+        if state == _CLOSED and self._segment.state() & _CLOSED:
+            return  # by the end that closed, and it woke everybody
         if not self._reaped:
             self._mark(state, 0)
 
@@ -198,7 +201,8 @@ class SsmFlow(packets.BrokerFlow):
             return
         self._destroyed = True
         self._segment.revoke()
-        self._mark(_OVER, 0)
+        if not (self._side_gone(0) and self._side_gone(1)):
+            self._mark(_OVER, 0)
         os.close(self._fd)
         self._broker._destroyed(self)
 
