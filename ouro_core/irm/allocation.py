@@ -104,26 +104,13 @@ class Allocator:
         check_name(request.dst)
         self._plugins.authorize(request.dst, process.uid, process.pid, False)
         log.debug("Allocating flow for %d to %s (uid %d).", process.pid, request.dst, process.ref.domain.uid)
-        security = self._exchanges.security(request.dst)
-        work: Allocation | Awaitable[Allocation]
-        name = self._registry.names.get(request.dst) if self._settings.direct else None
-        waiter = None if name is None else self._accepts_now(name, process)
-        if name is None or waiter is None:
-            work = self._alloc(process, request, security)
-        else:
-            work = begin(self._alloc_direct(process, request, security, name, waiter))
-            if isinstance(work, Allocation):
-                return work
+        work = begin(self._alloc(process, request))
+        if isinstance(work, Allocation):
+            return work
         return self._within(request.timeout, f'no answer from "{request.dst}"', work)
 
-    def _accepts_now(self, name: Name, process: Process) -> Waiter | None:
-        """The waiter that gets the next flow of a name, reserved, where it can have one with `process`."""
-        first = name.first
-        if first is None or first.result.done() or not _share(first.process.ref, process.ref):
-            return None
-        return self._registry.take(name)
-
-    async def _alloc(self, process: Process, request: FlowAlloc, security: Security) -> Allocation:
+    async def _alloc(self, process: Process, request: FlowAlloc) -> Allocation:
+        security = self._exchanges.security(request.dst)
         nobody: FlowTimeout | None = None
         name = self._served_here(request.dst) if self._settings.direct else None
         if name is not None:
