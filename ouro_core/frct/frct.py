@@ -48,9 +48,12 @@ class Frct:
         """How many packets may be sent now."""
         return self.sender.room(now)
 
-    def send(self, payload: bytes, now: float) -> bytes:
-        """The packet that carries `payload`. Only when there is room."""
-        flags, seqno = self.sender.next(payload, now)
+    def send(self, payload: bytes, now: float) -> bytes | None:
+        """The packet that carries `payload`. None: there is no room."""
+        numbered = self.sender.next(payload, now)
+        if numbered is None:
+            return None
+        flags, seqno = numbered
         said, ackno = self.receiver.say(now)
         return FIXED.pack(flags << 24 | said, seqno & 0xFFFFFFFF, ackno) + payload
 
@@ -85,24 +88,29 @@ class Frct:
     @property
     def ready(self) -> int:
         """Packets that can be taken."""
-        return self.receiver.ready
+        return len(self.receiver.ready)
 
-    def take(self, now: float) -> bytes | None:
+    def take(self) -> bytes | None:
         """The next payload in order, if there is one."""
-        return self.receiver.take(now)
+        return self.receiver.take()
 
-    def take_many(self, most: int, now: float) -> list[bytes]:
+    def take_many(self, most: int) -> list[bytes]:
         """Up to `most` payloads."""
-        return self.receiver.take_many(most, now)
+        return self.receiver.take_many(most)
 
     # ---- of its own
 
     def pending(self, now: float) -> bool:
         """Whether `outgoing` may have something."""
-        return self.receiver.due <= now or self.sender.has_more
+        receiver = self.receiver
+        if receiver.changed:
+            receiver.settle(now)
+        return receiver.due <= now or self.sender.has_more
 
     def outgoing(self, now: float) -> list[bytes]:
         """What is to be sent now, each packet once."""
+        if self.receiver.changed:
+            self.receiver.settle(now)
         packets = []
         for flags, seqno, payload in self.sender.again(now):
             said, ackno = self.receiver.say(now)

@@ -20,7 +20,7 @@ with `set_on_events`, and then a quiet flow needs no ticks at all.
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -64,7 +64,7 @@ def above(
     qos = allocation.qos
     options = options or Options()
     if qos.needs_frct:
-        frct = Frct(qos.loss == 0, allocation.mpl / 1000, lambda: secrets.randbits(32))
+        frct = Frct(qos.loss == 0, allocation.mpl / 1000, lambda: int.from_bytes(os.urandom(4)))
         return FrctPipeline(end, stages, frct, options)
     return Pipeline(end, stages, options) if stages else end
 
@@ -108,40 +108,41 @@ class FrctPipeline(Pipeline):
             return self._whole(1)[0] if self._rest is not None else self._received(1)[0]
 
     def _received(self, most: int) -> list[bytes]:
-        frct, options = self.frct, self._options
-        deadline: float | None = None
-        rounds = 0
-        while not frct.ready:
-            if not most:
-                return []
-            now = self._digest(self._end.read_many(_BATCH))
-            if frct.ready:
-                break
-            self._follow(now)
-            rounds += 1
-            if not options.read_blocking:
-                if rounds >= _ROUNDS:
-                    raise WouldBlock(f"flow {self._end.flow_id}: only control packets came; look again later")
-            elif options.read_timeout is not None:
-                if deadline is None:  # the first round had as long already
-                    deadline = now + options.read_timeout
-                elif now >= deadline:
-                    raise FlowTimeout(f"nothing in order came on flow {self._end.flow_id} in {options.read_timeout} s")
-        now = monotonic()
+        frct = self.frct
+        now = monotonic() if frct.receiver.ready or not most else self._await_order()
         with self._state:
-            found = frct.take_many(most, now)
+            found = frct.take_many(most)
         self._follow(now)
         return found
 
+    def _await_order(self) -> float:
+        """Read until something can be taken; the time."""
+        options, ready = self._options, self.frct.receiver.ready
+        now = self._digest(self._end.read_many(_BATCH))
+        rounds = 1
+        deadline = inf if options.read_timeout is None else now + options.read_timeout
+        while not ready:
+            self._follow(now)
+            if not options.read_blocking:
+                if rounds >= _ROUNDS:
+                    raise WouldBlock(f"flow {self._end.flow_id}: only control packets came; look again later")
+            elif now >= deadline and rounds > 1:
+                raise FlowTimeout(f"nothing in order came on flow {self._end.flow_id} in {options.read_timeout} s")
+            rounds += 1
+            now = self._digest(self._end.read_many(_BATCH))
+        return now
+
     def _digest(self, packets: list[bytes]) -> float:
         """Packets of the ring; the time."""
-        unsealed = self._open
-        opened = [plain for packet in packets if packet and (plain := unsealed(packet))]
+        if self._stages:
+            unsealed = self._open
+            packets = [plain for packet in packets if packet and (plain := unsealed(packet))]
         now = monotonic()
         frct = self.frct
         with self._state:
-            for packet in opened:
-                frct.receive(packet, now)
+            for packet in packets:
+                if packet:
+                    frct.receive(packet, now)
             if self._waiting:
                 self._opened.notify_all()
         self._moved = True
@@ -184,7 +185,7 @@ class FrctPipeline(Pipeline):
     @property
     def has_rest(self) -> bool:
         """Whether a read gives something without looking at the ring."""
-        return self._rest is not None or self.frct.ready > 0
+        return self._rest is not None or bool(self.frct.receiver.ready)
 
     # ---- writing
 
@@ -204,11 +205,11 @@ class FrctPipeline(Pipeline):
         with self._writing:
             now = monotonic()
             with self._state:
-                if not frct.room(now):
-                    return False
                 framed = frct.send(packet, now)
+            if framed is None:
+                return False
             try:
-                self._put(self._seal(framed))
+                self._put(self._seal(framed) if self._stages else framed)
             except BaseException:
                 with self._state:
                     frct.take_back(1)
@@ -252,32 +253,31 @@ class FrctPipeline(Pipeline):
 
     def _send_many(self, packets: Iterable[Buffer], now: float) -> int:
         frct, state, seal = self.frct, self._state, self._seal
-        with state:
-            room = frct.room(now)
         taken = done = 0
         numbered = broken = False  # the last one taken has a number; the next one could not be had
 
         def framed() -> Iterator[bytes]:
-            nonlocal taken, numbered, broken, room
+            nonlocal taken, numbered, broken
             broken = True
             for data in packets:
                 packet = data if type(data) is bytes else memoryview(data).tobytes()
                 numbered = bool(packet)
                 if packet:
-                    if not room:
-                        break
-                    room -= 1
                     with state:
-                        packet = frct.send(packet, now)
-                    packet = seal(packet)
+                        frame = frct.send(packet, now)
+                    if frame is None:
+                        numbered = False
+                        break
+                    packet = seal(frame)
                 taken += 1
                 broken = False
                 yield packet
                 broken = True
             broken = False
 
-        if not room:
-            return 0
+        with state:
+            if not frct.room(now):
+                return 0
         try:
             done = self._end.write_many(framed())
         except WouldBlock:
@@ -374,7 +374,7 @@ class FrctPipeline(Pipeline):
             self.frct.handle_timeout(now)
         if self.frct.expired:
             self._end.mark(set=State.DOWN)
-        if self.frct.next_timeout() <= now or self.frct.pending(now):
+        if self.frct.pending(now) or self.frct.next_timeout() <= now:
             self._flush(now)
 
     # ---- the clock

@@ -43,12 +43,15 @@ class Receiver:
     def __init__(self, reliable: bool, mpl: float) -> None:
         self.reliable = reliable
         self.due = inf
-        """When there is something to say at the latest."""
+        """When there is something to say at the latest; after `settle`."""
+        self.changed = False
+        """Packets came or went since."""
         self.duplicates = self.out_of_window = self.lost = 0
         self._inactivity = 2 * mpl + A + R
-        self._until = -inf
+        self._until = -inf  # end of the run
         self._next = 0
-        self._ready: deque[bytes] = deque()
+        self.ready: deque[bytes] = deque()
+        """In order, to be taken."""
         self._early: dict[int, bytes] = {}
         self._said = self._admitted = 0  # the last acknowledgement and window that the peer was told
         self._repeats = 0  # messages about the hole at `_next`
@@ -57,6 +60,14 @@ class Receiver:
 
     def data(self, seqno: int, begins: bool, payload: bytes, now: float) -> None:
         """A packet with DATA. `seqno`: 32 bits; `begins`: it has DRF."""
+        self.changed = True
+        if (
+            seqno == self._next & 0xFFFFFFFF and now <= self._until and not self._early and len(self.ready) < QUEUE
+        ):  # nearly always
+            self.ready.append(payload)
+            self._next += 1
+            self._until = now + self._inactivity
+            return
         if now > self._until:
             if not begins:
                 self.out_of_window += 1
@@ -76,7 +87,7 @@ class Receiver:
             self._latest(ahead, payload, now)
 
     def _ordered(self, ahead: int, payload: bytes, now: float) -> None:
-        if ahead >= QUEUE - len(self._ready):
+        if ahead >= QUEUE - len(self.ready):
             self.out_of_window += 1
             self.due = now
             return
@@ -89,68 +100,62 @@ class Receiver:
             if self._repeats < _REPEATS:
                 self.due = now
             return
-        self._ready.append(payload)
+        self.ready.append(payload)
         self._next += 1
         if self._early:
             while (early := self._early.pop(self._next, None)) is not None:
-                self._ready.append(early)
+                self.ready.append(early)
                 self._next += 1
             self._repeats = 0
             self.due = now
-        else:
-            self._schedule(now)
 
     def _latest(self, ahead: int, payload: bytes, now: float) -> None:
         self._until = now + self._inactivity
         self.lost += ahead
         self._next += ahead + 1
-        if len(self._ready) < QUEUE:
-            self._ready.append(payload)
+        if len(self.ready) < QUEUE:
+            self.ready.append(payload)
         else:
             self.out_of_window += 1
-        self._schedule(now)
 
-    def _schedule(self, now: float) -> None:
+    def settle(self, now: float) -> None:
+        """Find out when there is something to say."""
+        self.changed = False
+        if now > self._until:
+            return
         waiting = self._next - self._said
         left = self._admitted - self._next
-        room = QUEUE - len(self._ready) - left
+        room = QUEUE - len(self.ready) - left
         if waiting >= _AT_ONCE or (room >= _ROOM and left <= _LOW and not waiting):
             self.due = now
         elif self.due == inf and ((waiting and self.reliable) or (room > 0 and left <= _LOW)):
-            self.due = now + ACK_DELAY
+            self.due = (self._until - self._inactivity if waiting else now) + ACK_DELAY
 
-    def take(self, now: float) -> bytes | None:
+    def take(self) -> bytes | None:
         """The next packet in order, if there is one."""
-        if not self._ready:
+        if not self.ready:
             return None
-        payload = self._ready.popleft()
-        self._schedule(now)
-        return payload
+        self.changed = True
+        return self.ready.popleft()
 
-    def take_many(self, most: int, now: float) -> list[bytes]:
+    def take_many(self, most: int) -> list[bytes]:
         """Up to `most` packets."""
-        ready = self._ready
-        found = [ready.popleft() for _ in range(min(most, len(ready)))]
-        if found:
-            self._schedule(now)
-        return found
-
-    @property
-    def ready(self) -> int:
-        """Packets that can be taken."""
-        return len(self._ready)
+        ready = self.ready
+        self.changed = True
+        return [ready.popleft() for _ in range(min(most, len(ready)))]
 
     # ---- what the peer is told
 
     def say(self, now: float) -> tuple[int, int]:
         """(flags and window, acknowledgement) for a packet that is sent now; 0, 0 before the run."""
         self.due = inf
+        self.changed = False
         if now > self._until:
             return 0, 0
         if self._early:
             self._repeats += 1
         self._said = self._next
-        self._admitted = self._next + QUEUE - len(self._ready)
+        self._admitted = self._next + QUEUE - len(self.ready)
         if self.reliable:
             return _ACK_FC | self._admitted & 0xFFFFFF, self._next & 0xFFFFFFFF
         return _FC | self._admitted & 0xFFFFFF, 0

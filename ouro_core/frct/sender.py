@@ -50,6 +50,8 @@ _PEER_DELAY: Final = ACK_DELAY + 0.005
 _LONGEST_WAIT: Final = 5.0
 _BURST: Final = 32
 _PAUSE: Final = 0.005
+_SELDOM: Final = 0.001
+"""Seconds between two measurements of the round trip."""
 _REPEATS: Final = 3
 _RENDEZVOUS: Final = 0.100
 _GIVE_UP: Final = 1.0
@@ -75,7 +77,6 @@ class Sender:
 
     def __init__(self, reliable: bool, mpl: float, random: Callable[[], int]) -> None:
         self.reliable = reliable
-        self.flow_control = True
         self.round_trip = RoundTrip()
         self.lwe = self.rwe = self.seqno = 0
         self.expired = False
@@ -83,27 +84,45 @@ class Sender:
         self.shut_since: float | None = None
         self.retransmitted = self.rendezvous = self.strange = 0
         self._random = random
+        self._flow_control = True
+        self._limit = 0  # the first number that may not be sent
         self._inactivity = 3 * mpl + A + R + 2  # not below the whole seconds that a prototype's receiver counts
         self._until = -inf  # end of the run
         self._flight: deque[_Sent] = deque()
         self._again: deque[int] = deque()
         self._expires = inf
         self._doubled = self._repeats = 0
+        self._timed = -inf  # packets sent later are good for another round trip
         self._silent = True  # no acknowledgement since the last time-out
+        self._told = -inf  # the last window
         self._ask = inf  # next rendez-vous
         self._wanted = -inf  # somebody wants to write, until then
 
     # ---- sending
 
+    @property
+    def flow_control(self) -> bool:
+        """Whether the peer's window is respected."""
+        return self._flow_control
+
+    @flow_control.setter
+    def flow_control(self, respected: bool) -> None:
+        self._flow_control = respected
+        self._admit()
+
+    def _admit(self) -> None:
+        """Window or flight have changed."""
+        limit = self.rwe if self._flow_control else self.rwe + _FURTHEST
+        self._limit = min(limit, self.lwe + QUEUE) if self.reliable else limit
+        if self._limit > self.seqno:
+            self.shut_since = None
+
     def room(self, now: float) -> int:
         """How many packets may be sent now. 0: the window is shut, and the peer will be asked as long as this is."""
         if now > self._until:
             return START_WINDOW
-        room = self.rwe - self.seqno if self.flow_control else QUEUE
-        if self.reliable:
-            room = min(room, QUEUE - len(self._flight))
+        room = self._limit - self.seqno
         if room > 0:
-            self.shut_since = None
             return room
         if self.shut_since is None:
             self.shut_since = now
@@ -113,10 +132,13 @@ class Sender:
         self._wanted = now + _GIVE_UP
         return 0
 
-    def next(self, payload: bytes, now: float) -> tuple[int, int]:
-        """(flags, number) of a packet that is sent now, to be called when there is room."""
+    def next(self, payload: bytes, now: float) -> tuple[int, int] | None:
+        """(flags, number) of a packet that is sent now. None: the window is shut, as `room` has it."""
         if now > self._until:
             self._begin()
+        elif self.seqno >= self._limit:
+            self.room(now)
+            return None
         self._until = now + self._inactivity
         seqno = self.seqno
         self.seqno = seqno + 1
@@ -134,6 +156,7 @@ class Sender:
     def _begin(self) -> None:
         self.seqno = self.lwe = self._random()
         self.rwe = self.seqno + START_WINDOW
+        self._admit()
         self.shut_since = None
         self._flight.clear()
         self._again.clear()
@@ -166,8 +189,10 @@ class Sender:
                 unclear = unclear or last.again
             self.lwe += count
             self._doubled = self._repeats = 0
-            if not unclear:
+            self._admit()
+            if last.last >= self._timed and not unclear:
                 self.round_trip.sample(int((now - last.last) * 1e9))
+                self._timed = now + _SELDOM
             if not self._flight:
                 self._expires = inf
                 return
@@ -194,8 +219,11 @@ class Sender:
         ahead = low - self.lwe & 0xFFFFFF
         if now > self._until or ahead >= _FURTHEST:
             self.strange += 1
-        elif self.lwe + ahead > self.rwe:
+            return
+        self._told = now
+        if self.lwe + ahead > self.rwe:
             self.rwe = self.lwe + ahead
+            self._admit()
 
     # ---- time
 
@@ -251,13 +279,14 @@ class Sender:
         """Whether the peer is to be asked for its window now."""
         if now < self._ask:
             return False
-        if self.shut_since is None or now > self._wanted or self.rwe > self.seqno:
+        if self.shut_since is None or now > self._wanted or self._limit > self.seqno:
             self._ask = inf
             return False
         self._ask = now + _RENDEZVOUS
         self.rendezvous += 1
-        if not self.reliable and now > self.shut_since + _GIVE_UP:
+        if not self.reliable and now > self.shut_since + _GIVE_UP and self._told < self.shut_since:
             self.rwe = self.seqno + 1
+            self._admit()
         return True
 
     @property

@@ -45,10 +45,10 @@ class Talker:
         self.deepest = max(self.deepest, self.frct.ready)
         if self.frct.ready and now >= self._read_at:
             self._read_at = now + self._pace
-            self.got += self.frct.take_many(64, now)
+            self.got += self.frct.take_many(64)
         packets = []
-        while self._held is not None and self.frct.room(now):
-            packets.append(self.frct.send(self._held, now))
+        while self._held is not None and (packet := self.frct.send(self._held, now)):
+            packets.append(packet)
             self._held = next(self._payloads, None)
         return packets + self.frct.outgoing(now)
 

@@ -41,7 +41,9 @@ class HostileLink(RuleBasedStateMachine):
             if not end.room(self.now):
                 break
             payload = b"%d" % len(self.sent[side])
-            self.flying[side].append((self.now, end.send(payload, self.now)))
+            packet = end.send(payload, self.now)
+            assert packet is not None
+            self.flying[side].append((self.now, packet))
             self.sent[side].append(payload)
         self._send_own(side)
 
@@ -56,7 +58,7 @@ class HostileLink(RuleBasedStateMachine):
 
     @rule(side=sides, count=st.integers(1, 300))
     def read(self, side: int, count: int) -> None:
-        self.got[side].extend(self.ends[side].take_many(count, self.now))
+        self.got[side].extend(self.ends[side].take_many(count))
         self._send_own(side)
 
     @rule(side=sides, which=st.integers(0, 10**6), count=st.integers(1, 40), keep=st.booleans())
@@ -106,7 +108,7 @@ class HostileLink(RuleBasedStateMachine):
                 for _, packet in flying:
                     self.ends[1 - side].receive(packet, self.now)
                 flying.clear()
-                self.got[1 - side].extend(self.ends[1 - side].take_many(1000, self.now))
+                self.got[1 - side].extend(self.ends[1 - side].take_many(1000))
                 self._send_own(1 - side)
             if not any(self.flying):
                 if self.finished():
