@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -145,6 +146,18 @@ class Prototype(Side):
         return {"daemon": self._daemon.pid, "IPCP": next(ipcps)}
 
     # ---- requests
+
+    @property
+    def security(self) -> Path:
+        found = re.search(rb"(/[^\0]+/security)/server\0", self._programs["irmd"].read_bytes())
+        if found is None:
+            raise Unable("the C irmd does not name a directory of security files")
+        path = Path(os.fsdecode(found[1]))
+        if not path.is_dir():
+            made = [p for p in (path, *path.parents) if not p.exists()]
+            path.mkdir(parents=True)
+            atexit.register(shutil.rmtree, made[-1])
+        return path
 
     def make_ipcp(self, layer: str) -> None:
         self.run(("irm", "ipcp", "bootstrap", "type", "local", "name", layer, "layer", layer))

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -88,6 +89,18 @@ class Side(ABC):
     def bind(self, pid: int, name: str) -> None:
         """Make a name, register it in the layer, and let a process accept for it."""
 
+    @property
+    @abstractmethod
+    def security(self) -> Path:
+        """The directory of security files. Unable: nobody knows."""
+
+    def encrypt(self, name: str) -> None:
+        """Flows to a name are encrypted from now on: X25519, aes-256-gcm."""
+        for end in ("server", "client"):
+            folder = self.security / end / name
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "enc.conf").write_text("kex=X25519\n")
+
     # ---- programs
 
     @abstractmethod
@@ -125,8 +138,13 @@ class Ours(Side):
 
     def __init__(self, direct: bool = True) -> None:
         super().__init__()
-        self._config = "" if direct else "[irmd]\ndirect = false\n"
+        self._temporary = tempfile.TemporaryDirectory(prefix="ouro-bench-")
+        self._config = f'[irmd]\ndirect = {str(direct).lower()}\nsecurity = "{self.security}"\n'
         self._host: Host | None = None
+
+    @property
+    def security(self) -> Path:
+        return Path(self._temporary.name)
 
     @property
     def host(self) -> Host:

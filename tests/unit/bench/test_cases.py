@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,10 @@ class Recorder(Side):
         super().__init__()
         self.label = label
         self.log = log
+
+    @property
+    def security(self) -> Path:
+        raise Unable("not to be encrypted")
 
     def start_daemon(self) -> None:
         self.log.append(f"{self.label} start")
