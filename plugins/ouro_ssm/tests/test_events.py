@@ -18,6 +18,13 @@ USER = os.getuid() or 1000  # whose pool is not the shared one; only root can gi
 NON_BLOCKING = Options(read_blocking=False, write_blocking=False)
 
 
+def background(call: Any) -> tuple[threading.Thread, list[Any]]:
+    result: list[Any] = []
+    thread = threading.Thread(target=lambda: result.append(call()), daemon=True)
+    thread.start()
+    return thread, result
+
+
 def readable(events: EventSet, timeout: float = 0.0) -> bool:
     return bool(select.select([events.fileno()], [], [], timeout)[0])
 
@@ -228,6 +235,49 @@ def test_a_blocking_read_beside_an_event_set(host: Any) -> None:
         assert readable(events, 30.0)
         assert events.poll() == [(b, Event.PACKET)]
         b.read()
+
+
+def test_a_set_beside_a_thread_that_reads(host: Any) -> None:
+    """Whoever looks must not take from the sleeper what wakes him."""
+    one = host.client()
+    a, b = host.flow(one, host.client())
+    a.set_options(Options(spin=0.0))
+    events = one.event_set()
+    for n in range(20):
+        thread, got = background(a.read)
+        while a.counters()["sleeps"] <= n:
+            time.sleep(0.001)
+        events.add(a)
+        assert events.poll() == []
+        b.write(b"%d" % n)
+        thread.join(30)
+        assert got == [b"%d" % n]
+        b.write(b"for the set")
+        assert events.wait(30.0) == [(a, Event.PACKET)]
+        a.read()
+        events.remove(a)
+
+
+def test_a_set_beside_a_thread_that_writes(host: Any) -> None:
+    one = host.client()
+    a, b = host.flow(one, host.client())
+    events = one.event_set()
+    a.set_options(NON_BLOCKING)
+    events.add(a)
+    with pytest.raises(WouldBlock):
+        while True:
+            a.write(b"x")
+    assert events.poll() == []
+    a.set_options(Options(spin=0.0))
+    thread, got = background(lambda: a.write(b"last"))
+    while not a.counters()["sleeps"]:
+        time.sleep(0.001)
+    assert events.poll() == []
+    for _ in range(600):
+        b.read()
+    thread.join(30)
+    assert got == [None]
+    assert events.wait(30.0) == [(a, Event.SPACE)]
 
 
 def test_space(host: Any) -> None:

@@ -481,14 +481,15 @@ cdef class EventSet:
 
 
 cdef uint32_t look(EndCore e):
-    """The events of an end (see Event): packets by level, everything else by what changed since the last look. Arms."""
+    """The events of an end (see Event): packets by level, everything else by what changed since the last look. Arms,
+    unless a thread sleeps there itself: its wish must stay, and when it comes back it asks for another look."""
     cdef uint32_t events = 0, state, changed
     cdef Slot slot
     if e.token < 0:
         return 0
     if e.rest or peek(e, &slot):
         events = 1
-    else:
+    elif not e.readers:
         ou_arm(&e.rx.notify, NOTIFY_LOOP)
         ou_fence_after_rmw()
         if peek(e, &slot):
@@ -510,8 +511,8 @@ cdef uint32_t look(EndCore e):
 
 cdef bint room_again(EndCore e):
     """Whether a write that found no room may be tried again; else the reader has been asked to tell."""
-    if has_room(e):
-        return True
+    if has_room(e) or e.writers:
+        return has_room(e)
     ou_arm(&e.tx.wwait, NOTIFY_LOOP)
     ou_fence_after_rmw()
     return has_room(e)

@@ -316,8 +316,13 @@ cdef class FlowEnd:
         e.writers -= 1
         if e.token < 0:
             self._unmap()
-        elif e.writers == 0 and ou_wish(&e.tx.wwait) == FUTEX:
-            ou_withdraw(&e.tx.wwait, FUTEX)
+        elif e.writers == 0:
+            if ou_wish(&e.tx.wwait) == FUTEX:
+                ou_withdraw(&e.tx.wwait, FUTEX)
+            if e.wanted and e.event_set is not None:
+                # We overwrote its wish.
+                e.event_set.pending[e] = None
+                e.event_set.poke()
         if rc == -EINTR:
             PyErr_CheckSignals()
 

@@ -25,7 +25,8 @@ Rings. One process writes a ring and one reads it. Each keeps its own index, and
 memory: what stands in the segment is for the other side, and is checked when it is read (a distance of more than 1024
 puts the flow DOWN). A slot is copied once and checked in the copy. Several threads of a process work under the GIL:
 it is held from `peek` to `publish`, and released only to spin and to sleep, where a thread touches nothing but waiter
-words. So no further lock is needed; on an interpreter without a GIL this module brings the GIL back.
+words. So no further lock is needed; on an interpreter without a GIL this module brings the GIL back. An end that is
+bound to a mover belongs to that thread instead, see below.
 
 Sleeping. A waiter word says what the other side has to do: nothing, wake a futex, set a bit in an event set. A sleeper
 (1) arms: stores its wish and remembers the word's new value, (2) a full fence, (3) looks again, (4) sleeps *on that
@@ -33,8 +34,17 @@ word*, if it still has that value. Its counterpart (a) publishes, (b) a full fen
 a wish (d) takes it, (e) does what it said. Taking clears the wish and counts up the rest of the word, so that an armed
 value never comes back: without the count, a second thread that arms between (1) and (4) of a first, after the wish of
 the first was taken, would send the first to sleep over what it waits for. A wish is taken by who grants it, or
-withdrawn under the GIL by the last sleeper of the process that comes back. In a stream nobody sleeps, so it costs one
-fence and a load from a line that stays shared.
+withdrawn by the last sleeper of the process that comes back: under the GIL, or in the one thread of a mover. That
+does not count up, and need not: nobody is left who could sleep on the old value. A ring has room for one wish. A
+thread that sleeps on a ring which is in an event set as well overwrites the set's wish, and makes the set look again
+when it comes back; the set never overwrites a thread's. A pool's waiter word is armed by many processes: bits are
+or-ed into it, and never withdrawn. In a stream nobody sleeps, so it costs one fence and a load from a line that stays
+shared.
+
+Blocks for those who wait. Shards, hints and what is counted of both are advice: relaxed, and wrong for a moment
+whenever two processes meet. Nothing is decided by them but where to look first. `hungry` (see `_pool`) is a time after
+which it means nothing; who keeps away from blocks because of it sleeps no longer than that, so that nobody who dies,
+stops or lies can hold others up for more than a millisecond.
 
 Why each order holds:
  * Packet before head: block, slot and tag are written before the release store of `head`; the reader's acquire load
@@ -49,14 +59,16 @@ Why each order holds:
    could be spent on the next one.
  * The full fence (b) is an explicit one after `head`. After `tail` it is the hint's fetch-or, a full barrier on x86;
    on other processors `ou_fence_after_rmw` adds it. A reader that frees no block (zero copy, keep-alive) fences
-   itself. `wwait`, which the reader loads, and the pool's waiter word are ordered by the same one.
- * Half empty: a writer that found the ring full sleeps until it is half empty. The reader compares the true `head`
-   (relaxed: it cannot move, the writer sleeps; were it stale, the writer has not looked again yet, and will see
-   `tail`).
+   itself, and so does a mover, which frees blocks before it gives back all their slots at once. `wwait`, which the
+   reader loads, and the pool's waiter word are ordered by the same one.
+ * Half empty: a writer that found the ring full sleeps until it is half empty. The reader compares the `head` in the
+   segment (relaxed). It does not move while the writer sleeps. Were it older than that, the ring looks emptier than it
+   is: the wish is granted early, and the writer looks at `tail` and arms again.
  * Event bits: the bit is set before the summary is loaded (a full barrier between); a taker exchanges the summary
    before the words. If the setter sees the summary set, the exchange that clears it comes later and so finds the bit.
-   Then the lane's waiter word, as above. Bits are levels: a spurious one costs a look, and a reader arms its ring
-   only after it saw it empty, looks again, and stays on the pending list otherwise.
+   Then the lane's waiter word, as above: the same barrier is before its load. Bits are levels: a spurious one costs a
+   look, and a reader arms its ring only after it saw it empty, looks again, and stays on the pending list otherwise.
+   Who spins on a lane takes the bell's wish back first. Afterwards it arms again and looks, or takes what it saw.
  * State (CLOSED, DEAD, DOWN) is or-ed into both rings before all four wishes are taken and all sleepers woken. A
    sleeper looks at the state in its step (3), so it is Dekker's pattern again. The broker wakes even words without a
    wish: their waker may have died between (d) and (e).
