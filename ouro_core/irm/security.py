@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Callable
 from enum import Enum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -63,6 +64,10 @@ class Side(Enum):
 
     SERVER = "server"
     CLIENT = "client"
+
+
+_GIVEN_OF: Final = {side: attrgetter(*(f"{side.value}_{what}" for what in _GIVEN)) for side in Side}
+"""What of these a `NameInfo` has for a side."""
 
 
 @frozen
@@ -139,7 +144,7 @@ class SecurityFiles:
         """What is configured for a name, without the store. CryptError, AuthenticationFailed."""
         folder = self.folder(side, name)
         there = bool(folder) and _stamp(folder, CryptError) is not None
-        if not there and not (info and any(getattr(info, f"{side.value}_{what}") for what in _GIVEN)):
+        if not there and (info is None or not any(_GIVEN_OF[side](info))):
             return PLAIN
         paths = self.paths(side, name, info)
         credentials = self.credentials(paths)

@@ -439,9 +439,9 @@ class PluginHost:
 
     def _implementations(self, hook: str) -> list[pluggy.HookImpl]:
         """In the order of calls. InvalidArgument: nobody specifies this hook."""
-        if not self._specified(hook):
+        caller = getattr(self._manager.hook, hook, None)
+        if not isinstance(caller, pluggy.HookCaller) or not caller.has_spec():
             raise InvalidArgument(f"there is no hook {hook}")
-        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
         return caller.get_hookimpls()[::-1]
 
     # ---- looking at it
