@@ -43,8 +43,8 @@ shared.
 
 Blocks for those who wait. Shards, hints and what is counted of both are advice: relaxed, and wrong for a moment
 whenever two processes meet. Nothing is decided by them but where to look first. `hungry` (see `_pool`) is a time after
-which it means nothing; who keeps away from blocks because of it sleeps no longer than that, so that nobody who dies,
-stops or lies can hold others up for more than a millisecond.
+which it means nothing; who keeps away from blocks because of it sleeps no longer than that, so that nobody who dies or
+stops can hold others up for more than a millisecond.
 
 Why each order holds:
  * Packet before head: block, slot and tag are written before the release store of `head`; the reader's acquire load

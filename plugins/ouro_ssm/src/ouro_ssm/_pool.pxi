@@ -145,8 +145,8 @@ cdef inline void hint_block(PoolView *p, uint32_t block) noexcept nogil:
 
 
 # Who waits for a block competes with those who never sleep, and these are faster: without help it might wait for ever.
-# So a thread that has waited for HUNGER says so in its wish, and who takes the wish makes all others keep away from free
-# blocks, for DEFERENCE or until one of the hungry was fed. It is a time and no lock: nobody has to take it back.
+# So a thread that has waited for HUNGER says so in its wish, and who takes the wish makes all others keep away from
+# free blocks, for DEFERENCE or until one of the hungry was fed. It is a time and no lock: nobody has to take it back.
 
 cdef enum:
     HUNGER = 1000000                 # ns
@@ -293,7 +293,8 @@ cdef class Pool:
             h.payload, h.stride, h.count, h.quota = v.payload, v.stride, v.count, v.quota
             h.owners, h.shards = <char *> v.owners - base, <char *> v.shards - base
             h.hints, h.data, h.moves = <char *> v.hints - base, v.data - base, <char *> v.moves - base
-        write_pool(self.segment, self.uid, self.view.classes, self.view.shards, self.view.head_room, self.view.tail_room)
+        write_pool(self.segment, self.uid, self.view.classes, self.view.shards, self.view.head_room,
+                   self.view.tail_room)
 
     def usage(self):
         """A list of (payload, blocks, blocks in use, failed allocations), one a class."""
@@ -410,7 +411,7 @@ def create_pool(uint32_t uid, geometry, owner, gid, mode):
 
 cdef write_pool(Segment segment, uint32_t uid, uint32_t classes, uint32_t shards, uint32_t head_room,
                 uint32_t tail_room):
-    """The rest of a pool whose classes are there, in memory that is zero: all blocks are free, and hinted at in shard 0."""
+    """The rest of a pool whose classes are there, in memory that is zero: all blocks are free, hinted at in shard 0."""
     cdef PoolHead *head = <PoolHead *> segment.base
     cdef ClassHead *h
     cdef uint64_t *bits
