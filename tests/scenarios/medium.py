@@ -2,7 +2,7 @@
 
 Below its directory it makes two files:
 
-    tape     all bytes that went over the layer, flow requests and answers and packets, as they were
+    tape     what went over the layer, flow requests and answers and packets, a line of hex each
     socket   a line of JSON [hash, OAP message], both in hex, is a flow request that came over the layer; the line that
              comes back is [code, text, OAP message]. A flow that is accepted is ended at once.
 """
@@ -17,7 +17,7 @@ from attrs import frozen
 from ouro_core.contracts.ipcp import Ipcp, IpcpContext, NFlow
 from ouro_core.contracts.packets import FlowEnd, Options
 from ouro_core.hookspecs import hookimpl
-from ouro_core.model.config import option, text
+from ouro_core.model.config import integer, option, text
 from ouro_core.model.errors import OuroError, WouldBlock
 from ouro_core.model.ipcp_requests import FlowReply
 from ouro_core.model.layer import LayerInfo
@@ -43,6 +43,7 @@ class MediumConfig:
     """Where the two files are."""
 
     directory: str = option(parse=text(255), help="directory")
+    lose: int = option(0, parse=integer(0, 100), help="every so manyth packet is lost; 0: none is")
 
 
 class MediumIpcp(Ipcp):
@@ -54,11 +55,13 @@ class MediumIpcp(Ipcp):
     def __init__(self, context: IpcpContext) -> None:
         super().__init__(context)
         self._hashes: set[bytes] = set()
+        self._carried = 0
         self._peers: dict[int, int] = {}
         self._ends: dict[int, FlowEnd] = {}
         self._listening = contextlib.AsyncExitStack()
 
     async def bootstrap(self, layer: LayerInfo, config: MediumConfig) -> LayerInfo:
+        self._lose = config.lose
         path = Path(config.directory, "tape")
         self._tape = self._listening.enter_context(path.open("ab", buffering=0))  # noqa: ASYNC230, a local file
         server = await asyncio.start_unix_server(self._serve, f"{config.directory}/socket", limit=1 << 20)
@@ -76,9 +79,9 @@ class MediumIpcp(Ipcp):
         return hash in self._hashes
 
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> FlowReply:
-        self._tape.write(data)
+        self._record(data)
         arrived = await self.ctx.flow_arrived(hash, qos, MPL, data)
-        self._tape.write(arrived.data)
+        self._record(arrived.data)
         for here, there in ((flow, arrived.flow), (arrived.flow, flow)):
             here.carried.set_options(Options(read_blocking=False, write_blocking=False))
             self._ends[here.id], self._peers[here.id] = here.carried, there.id
@@ -107,8 +110,13 @@ class MediumIpcp(Ipcp):
             with contextlib.suppress(WouldBlock, OuroError):
                 while other is not None:
                     packet = end.read()
-                    self._tape.write(packet)
-                    other.write(packet)
+                    self._record(packet)
+                    self._carried += 1
+                    if not self._lose or self._carried % self._lose:
+                        other.write(packet)
+
+    def _record(self, data: bytes) -> None:
+        self._tape.write(data.hex().encode() + b"\n")
 
     # ------------------------------------------------------------ requests from outside
 

@@ -94,11 +94,11 @@ class Besieged:
         eventually(lambda: self.host.rib(f"names/{name}")["accepting"])
         return server
 
-    def ask(self, requests: Sequence[bytes], pause: float | None = None) -> list[Answer]:
+    def ask(self, requests: Sequence[bytes], pause: float | None = None, name: str = "srv") -> list[Answer]:
         """What strangers are answered: code, text and OAP message. The text stays with their IPCP. `pause`: seconds
         between requests, which do not wait for answers then.
         """
-        hashed = hash_name("srv", HashAlgorithm.SHA3_256).hex()
+        hashed = hash_name(name, HashAlgorithm.SHA3_256).hex()
         found = []
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(60)
@@ -192,13 +192,13 @@ def put(message: bytes, offset: int, number: int) -> bytes:
 # ---------------------------------------------------------------- headers
 
 
-def all_refused(besieged: Besieged, requests: Sequence[bytes], *codes: int) -> None:
+def all_refused(besieged: Besieged, requests: Sequence[bytes], *codes: int, name: str = "srv") -> None:
     """With one of these codes, on both sides, and a line of the log for each."""
     besieged.refusals()
-    answers = besieged.ask(requests)
+    answers = besieged.ask(requests, name=name)
     assert {code for code, _, _ in answers} <= set(codes), [a for a in answers if a[0] not in codes]
     assert besieged.accepted(len(requests)) == [code for code, _, _ in answers]
-    assert besieged.refusals() == [f"Refused a flow request for srv: {text}" for _, text, _ in answers]
+    assert besieged.refusals() == [f"Refused a flow request for {name}: {text}" for _, text, _ in answers]
 
 
 def test_cut_at_each_byte(besieged: Besieged) -> None:
@@ -259,8 +259,11 @@ def test_replays_and_clocks(besieged: Besieged) -> None:
 # ---------------------------------------------------------------- keys
 
 
-def test_keys_of_no_use(besieged: Besieged) -> None:
-    """Points of low order and off the curve, degenerate numbers of finite fields, ciphertexts for keys we have not."""
+@pytest.mark.parametrize("name", ["srv", "other"])
+def test_keys_of_no_use(besieged: Besieged, name: str) -> None:
+    """Points of low order and off the curve, degenerate numbers of finite fields, keys of nobody, ciphertexts for keys
+    we have not; at a name with an enc.conf, and at one without, which crashes the prototype (oap.md 8.3).
+    """
     p25519 = 2**255 - 19
     xdh = [bytes.fromhex("302a300506032b656e032100") + u.to_bytes(32, "little") for u in (
         0, 1, p25519 - 1, p25519, p25519 + 1,
@@ -291,7 +294,13 @@ def test_keys_of_no_use(besieged: Besieged) -> None:
     requests = [fresh(kex=kex) for kex in kexes]
     requests += [fresh(kex=os.urandom(n), raw=True) for n in (44, 1120, 1216, 1624)]
     requests += [fresh(kex=os.urandom(n), client_encaps=True, raw=raw) for n in (768, 1088, 1120) for raw in (0, 1)]
-    all_refused(besieged, requests, ECRYPT)
+    if name != "srv":
+        end(besieged.server)
+        besieged.server = besieged.serve(name)
+    all_refused(besieged, requests, ECRYPT, name=name)
+    if name != "srv":
+        end(besieged.server)
+        besieged.server = besieged.serve("srv")
 
 
 # ---------------------------------------------------------------- certificates

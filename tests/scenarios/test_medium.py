@@ -15,7 +15,7 @@ from . import medium
 MARK = b"the quick brown fox"
 SERVER = """
 import sys
-from ouro_core import announce, flow_accept
+from ouro_core import *
 announce("srv")
 flow = flow_accept(data=b"answered in the clear")
 print("accepted", flush=True)
@@ -28,8 +28,8 @@ sys.stdin.readline()
 """Reads when it is told to: what was written stays in between until then."""
 CLIENT = """
 import sys
-from ouro_core import flow_alloc
-with flow_alloc("srv", timeout=20, data=b"asked in the clear") as flow:
+from ouro_core import *
+with flow_alloc("srv", globals()[sys.argv[1]], timeout=20, data=b"asked in the clear") as flow:
     packets = [b"%d the quick brown fox %d" % (n, n) for n in range(40)]
     while packets:
         packets = packets[flow.write_many(packets):]
@@ -47,17 +47,21 @@ CIPHERS = (
 class Two:
     """A server that does not read yet, and a client that has written."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, qos: str = "RAW") -> None:
         self.server = self._start(host, SERVER)
         eventually(lambda: host.rib("names/srv")["accepting"])
-        self.client = self._start(host, CLIENT)
+        self.client = self._start(host, CLIENT, qos)
         self.expect(self.client, "written")
         self.expect(self.server, "accepted")
 
     @staticmethod
-    def _start(host: Host, code: str) -> "subprocess.Popen[str]":
+    def _start(host: Host, code: str, *words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-c", code], env=host.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, *words],
+            env=host.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def __enter__(self) -> "Two":
@@ -135,7 +139,8 @@ def test_flows_over_a_layer(tmp_path: Path, cipher: str) -> None:
     tape = tmp_path / "tape"
     with host, Two(host) as two:
         two.finish()
-        seen = tape.read_bytes()
+        carried = [bytes.fromhex(line) for line in tape.read_text().splitlines()]
+    seen = b"".join(carried)
     assert b"asked in the clear" in seen, "what goes along with request and answer is not encrypted, and documented so"
     assert b"answered in the clear" in seen
     if cipher:
@@ -143,3 +148,21 @@ def test_flows_over_a_layer(tmp_path: Path, cipher: str) -> None:
         assert len(seen) >= 2 * 40 * (16 + len(MARK))
     else:
         assert seen.count(MARK) == 80
+
+
+def test_what_is_sent_again_is_encrypted_again(tmp_path: Path) -> None:
+    """The prototype sends it in the clear (oap.md 6.2)."""
+    secure(tmp_path, "aes-256-gcm")
+    config = (
+        f'[irmd]\ndirect = false\nsecurity = "{tmp_path}/security"\n[name.srv]\n'
+        f'[medium.m]\nbootstrap = "m"\nreg = ["srv"]\ndirectory = "{tmp_path}"\nlose = "3"\n'
+    )
+    host = Host(tmp_path, config)
+    host.environment |= medium.install(tmp_path / "site")
+    with host, Two(host, "DATA") as two:
+        two.finish()
+        carried = [bytes.fromhex(line) for line in (tmp_path / "tape").read_text().splitlines()]
+    _request, _answer, *packets = carried
+    assert MARK not in b"".join(carried)
+    ivs = [packet[:12] for packet in packets if packet]
+    assert len(ivs) == len(set(ivs)) > 80

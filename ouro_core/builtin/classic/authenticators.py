@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ouro_core.contracts.crypto import Authenticator, Buffer, Credentials, Digest, NewKey
 from ouro_core.model.errors import AuthenticationFailed
+from ouro_core.wire.certificates import algorithm_of, common_name, guarded, parse, verify_chain
 from ouro_core.wire.der import NULL, SEQUENCE, oid, value
 
-from .certificates import algorithm_of, common_name, guarded, parse, verify_chain
 from .provider import CryptographySuite
 
 if TYPE_CHECKING:

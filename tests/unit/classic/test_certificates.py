@@ -15,11 +15,11 @@ from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 
 from ouro_core.builtin.classic.authenticators import EcAuthenticator, EdAuthenticator, RsaAuthenticator
-from ouro_core.builtin.classic.certificates import verify_chain
 from ouro_core.builtin.classic.digests import DIGESTS
 from ouro_core.contracts.crypto import Credentials
 from ouro_core.model.errors import AuthenticationFailed
 from ouro_core.oap import OapSuites
+from ouro_core.wire.certificates import verify_chain
 
 DATA = Path(__file__).parents[2] / "data" / "oap"
 EXCHANGES = json.loads((DATA / "exchanges.json").read_text())["exchanges"]

@@ -11,7 +11,9 @@ A private key is PKCS#8 in DER, in the form that it was found in.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ouro_core.builtin.classic.certificates import (
+from ouro_core.contracts.crypto import Authenticator, Buffer, Credentials, Digest, NewKey
+from ouro_core.model.errors import AuthenticationFailed, InvalidArgument, WireError
+from ouro_core.wire.certificates import (
     algorithm_of,
     common_name,
     guarded,
@@ -19,8 +21,6 @@ from ouro_core.builtin.classic.certificates import (
     signed_by,
     verify_chain,
 )
-from ouro_core.contracts.crypto import Authenticator, Buffer, Credentials, Digest, NewKey
-from ouro_core.model.errors import AuthenticationFailed, InvalidArgument, WireError
 from ouro_core.wire.der import SEQUENCE, elements, oid, take, value
 
 from .files import pem_block, public_der, public_key
