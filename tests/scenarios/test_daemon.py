@@ -200,7 +200,7 @@ def test_unknown_things_are_errors_that_say_what_there_is(host: Host) -> None:
     with pytest.raises(OuroError, match="bootstrap or enroll"):
         host.call(RegName("srv", info.id))
     host.call(BootstrapIpcp(info.id, LayerInfo("lo")))
-    with pytest.raises(OuroError, match="operational"):
+    with pytest.raises(OuroError, match="already in layer lo"):
         host.call(BootstrapIpcp(info.id, LayerInfo("lo")))
     with pytest.raises(OuroError, match="255"):
         host.call(CreateIpcp("local", "x" * 256))
