@@ -10,7 +10,7 @@ from ouro_core import announce
 from ouro_core.model.errors import OuroError
 from ouro_core.model.log import setup_logging
 
-__all__ = ["announced", "on_end", "say"]
+__all__ = ["announced", "ended", "on_end", "say"]
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,3 +41,9 @@ def on_end(handler: Callable[[], None]) -> None:
     for number in _SIGNALS:
         signal.signal(number, lambda *_: handler())
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def ended() -> None:
+    """All is said: signals change nothing any more, also while the interpreter shuts down."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

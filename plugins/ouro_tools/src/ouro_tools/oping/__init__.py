@@ -4,14 +4,16 @@ import sys
 from collections.abc import Sequence
 
 from ..options import BadOption, UnknownUnit
-from ..process import announced, say
+from ..process import announced, ended, say
 
 __all__ = ["main", "run"]
 
 
 def main() -> None:
     """The command `oping`."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    ended()
+    sys.exit(status)
 
 
 def run(words: Sequence[str]) -> int:
