@@ -2,7 +2,9 @@
 one, so are its workers; the requests come in through an IPCP.
 """
 
+import collections
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -60,6 +62,16 @@ for _ in range(int(sys.argv[2])):
     time.sleep(0.01)
 times.sort()
 print(*(f"p{share}={1000 * times[(len(times) - 1) * share // 100]:.2f}ms" for share in (50, 99, 100)))
+"""
+TRY = """
+import sys
+from ouro_core import OuroError, flow_alloc
+for _ in range(int(sys.argv[2])):
+    try:
+        flow_alloc(sys.argv[1], timeout=30).close()
+        print(0)
+    except OuroError as e:
+        print(e.code)
 """
 
 
@@ -402,6 +414,58 @@ def test_workers_killed_and_stopped_all_the_time(besieged: Besieged) -> None:
         answers = besieged.ask([request() for _ in range(6)], pause=0)
         refused += sum(code != OK for code, _, _ in answers)
     print(f"\n{refused} of 72 refused")
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_files_that_change_all_the_time(besieged: Besieged) -> None:
+    """Whatever is found at the moment: a flow, or the refusal that it says; never a daemon that ends or hangs."""
+    folder = besieged.files / "server" / "srv"
+    good = {name: (folder / name).read_bytes() for name in ("enc.conf", "crt.pem", "key.pem")}
+    rng = random.Random(7)
+    contents = (b"", b"none\n", b"kex=X448\n", b"kex = rot13\n", b"\xff" * 300, good["crt.pem"][:100])
+
+    def spoil(file: Path) -> None:
+        with contextlib.suppress(IsADirectoryError):
+            file.unlink(missing_ok=True)
+        if file.is_dir():
+            file.rmdir()
+        match rng.randrange(6):
+            case 0:
+                file.mkdir()
+            case 1:
+                file.symlink_to("/nowhere")
+            case 2:
+                os.mkfifo(file)
+            case 3 | 4:
+                file.write_bytes(rng.choice(contents))
+            case _:
+                pass
+
+    def restore() -> None:
+        for name, content in good.items():
+            if (folder / name).is_dir():
+                (folder / name).rmdir()
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).write_bytes(content)
+
+    client = besieged.host.python(TRY, "srv", "150")
+    for step in itertools.count():
+        if client.poll() is not None:
+            break
+        if step % 4 == 0:
+            restore()
+        else:
+            spoil(folder / rng.choice(list(good)))
+        time.sleep(0.02)
+    restore()
+    assert client.stdout is not None
+    codes = collections.Counter(int(line) for line in client.stdout)
+    print(f"\n{dict(codes)}")
+    assert codes.total() == 150
+    assert codes.keys() <= {OK, ECRYPT, EAUTH}
+    assert len(codes) == 3
 
 
 # ---------------------------------------------------------------- secrets

@@ -150,6 +150,21 @@ def test_files_take_effect_without_a_restart(secured: Secured) -> None:
     assert secured.host.status().flows_refused == 3
 
 
+def test_paths_that_a_name_is_created_with(secured: Secured, tmp_path: Path) -> None:
+    """They get from the command to the daemon, which the prototype's do not."""
+    (tmp_path / "strict.conf").write_text("kex=X25519\n")
+    secured.host.ouro("name", "destroy", "srv")
+    secured.host.ouro("name", "create", "srv", "sencpath", str(tmp_path / "strict.conf"))
+    secured.serve(ACCEPT)
+    assert secured.ask(REFUSED).startswith("-1008 ")
+    (tmp_path / "strict.conf").write_text("none")
+    assert secured.ask(REFUSED) == "flow"
+    (tmp_path / "strict.conf").unlink()
+    refusal = secured.ask(REFUSED)
+    assert refusal.startswith("-1008 ")
+    assert "strict.conf is missing: the name was created with it" in refusal
+
+
 def test_ping_of_a_server_that_requires_encryption(secured: Secured) -> None:
     """The words of the prototype's tool on both sides."""
     pytest.importorskip("ouro_tools", reason="needs ouro-tools")
