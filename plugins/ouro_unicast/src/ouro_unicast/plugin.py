@@ -1,0 +1,11 @@
+"""Registers the IPCP types."""
+
+from ouro_core.contracts.ipcp import Ipcp
+from ouro_core.hookspecs import hookimpl
+
+OURO_API = (1, 0)
+
+
+@hookimpl
+def ouro_register_ipcp_types() -> list[type[Ipcp]]:
+    return []

@@ -1,0 +1,1 @@
+"""Routing policies: link state (spec: unicast.md 8)."""
