@@ -1,39 +1,41 @@
-"""Hooks of unicast layers: what a layer's policies are chosen from. Each is called once, when an IPCP first needs that
-kind, and returns a list of classes; configuration selects them by their `name`.
-"""
+"""The hooks of this plugin, by which others bring policies of unicast layers. A docstring is the contract.
 
-from collections.abc import Sequence
-from typing import Any, Final
+An implementation looks like that of any hook of Ouro, and returns classes; each has a `name` of one word, by which the
+configuration of a layer selects it (`routing`, `addr_auth`, `congestion`).
+"""
 
 from ouro_core.hookspecs import hookspec
 
-OURO_KINDS: Final = {
-    "routing_policies": object,
-    "pff_policies": object,
-    "address_authorities": object,
-    "congestion_policies": object,
+from .contracts import AddressAuthority, CongestionPolicy, PffPolicy, RoutingPolicy
+
+OURO_API = (1, 0)
+OURO_KINDS = {
+    "routing_policies": type[RoutingPolicy],
+    "pff_policies": type[PffPolicy],
+    "address_authorities": type[AddressAuthority],
+    "congestion_policies": type[CongestionPolicy],
 }
 
 
 @hookspec
-def ouro_register_routing_policies() -> Sequence[Any]:
-    """Routing: who is reached through which neighbours."""
+def ouro_register_routing_policies() -> list[type[RoutingPolicy]]:
+    """Routing: subclasses of `contracts.RoutingPolicy`. Asked for when a unicast IPCP is bootstrapped or enrolled."""
     raise AssertionError("a specification is not called")
 
 
 @hookspec
-def ouro_register_pff_policies() -> Sequence[Any]:
-    """Packet forwarding functions: producers of next-hop groups from what routing found."""
+def ouro_register_pff_policies() -> list[type[PffPolicy]]:
+    """Forwarding functions: subclasses of `contracts.PffPolicy`. A routing policy says which one it needs."""
     raise AssertionError("a specification is not called")
 
 
 @hookspec
-def ouro_register_address_authorities() -> Sequence[Any]:
-    """Address authorities: which address a new member has."""
+def ouro_register_address_authorities() -> list[type[AddressAuthority]]:
+    """Address authorities: subclasses of `contracts.AddressAuthority`."""
     raise AssertionError("a specification is not called")
 
 
 @hookspec
-def ouro_register_congestion_policies() -> Sequence[Any]:
-    """Congestion avoidance: how packets are marked, and what a sender does about it."""
+def ouro_register_congestion_policies() -> list[type[CongestionPolicy]]:
+    """Congestion avoidance: subclasses of `contracts.CongestionPolicy`."""
     raise AssertionError("a specification is not called")
