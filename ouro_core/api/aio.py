@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from ouro_core.contracts.packets import Buffer, Event, FlowEnd, Options, PacketClient
@@ -36,6 +36,9 @@ from ouro_core.rpc.fds import close_grants
 from .flow import FlowBase, accept_request, alloc_request, attach, join_request, load_suite
 from .process import Process, current
 from .watches import Watches
+
+if TYPE_CHECKING:
+    from .stream import FlowReader, FlowWriter
 
 __all__ = ["AsyncFlow", "Client", "announce", "announced", "flow_accept", "flow_alloc", "flow_join"]
 
@@ -118,6 +121,16 @@ class AsyncFlow(FlowBase):
                 return self._write_many(packets)
             except WouldBlock:
                 await self._owner.writable(self)
+
+    def stream(self, packet_size: int = 1400) -> tuple[FlowReader, FlowWriter]:
+        """asyncio's reader and writer over this flow, for bytes without packets, with `read_message` and
+        `write_message`; closing the writer deallocates. The stream ends when the other end deallocates. Packets have
+        at most `packet_size` bytes, which the layers must be able to carry. NotPermitted: not a reliable flow. The
+        flow must not be used otherwise any more.
+        """
+        from .stream import streams_for
+
+        return streams_for(self, packet_size)
 
     def __aiter__(self) -> AsyncFlow:
         return self

@@ -31,6 +31,8 @@ from .signals import interruptible, undisturbed
 if TYPE_CHECKING:
     from ouro_core.plugins import PluginHost
 
+    from .stream import FlowFile
+
 __all__ = [
     "Access",
     "Flow",
@@ -390,6 +392,16 @@ when it does not fit.""",
     @blocking.setter
     def blocking(self, blocking: bool) -> None:
         self._set_options(read_blocking=blocking, write_blocking=blocking)
+
+    def stream(self, packet_size: int = 1400) -> FlowFile:
+        """A file object over this flow, for bytes without packets: `read`, `readline`, `write`, `flush`, `close`, which
+        deallocates; `read_message`, `write_message`. It ends when the other end deallocates. Packets have at most
+        `packet_size` bytes, which the layers must be able to carry. NotPermitted: not a reliable flow. The flow must
+        not be used otherwise any more.
+        """
+        from .stream import file_for
+
+        return file_for(self, packet_size)
 
     # ---- selectors
 
