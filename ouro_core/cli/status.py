@@ -67,6 +67,8 @@ def _text(found: dict[str, Any]) -> str:
         ("blocks", found["blocks"], "in use"),
     ]
     lines = [f"IRMd {found['version']}, pid {found['pid']}, up {found['uptime']:.0f} s, packets by {found['packets']}"]
+    if not found["configured"]:
+        lines[0] += ", still being configured"
     lines += [f"{what:<10} {count:>6}  {detail}".rstrip() for what, count, detail in rows]
     for uid, classes in found["pools"].items():
         # blanks that do not break a line within a class

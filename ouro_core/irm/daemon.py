@@ -130,6 +130,7 @@ async def _serve(plugins: PluginHost, launcher: ZygoteLauncher, configuration: C
     for number in _ENDS:
         loop.add_signal_handler(number, ended.set)
     irm = Irm(plugins, launcher, settings=configuration.settings, environment=_environment())
+    irm.configured = False
     server = IrmServer(irm, irm_socket())
     log.info("Ouroboros IPC Resource Manager daemon started...")
     status = 0
@@ -143,6 +144,8 @@ async def _serve(plugins: PluginHost, launcher: ZygoteLauncher, configuration: C
             log.error("Configuration failed: %s", setup.exception())
             status = 1
             ended.set()
+        else:
+            irm.configured = True
         await waiting
         log.info("IRMd shutting down...")
     finally:

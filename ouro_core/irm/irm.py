@@ -59,6 +59,7 @@ class IrmStatus:
     version: str
     pid: int
     packets: str
+    configured: bool = field(metadata={"help": "what the configuration file asks for is done"})
     uptime: float = field(metadata={"unit": "s"})
     processes: int
     ipcps: int
@@ -132,6 +133,8 @@ class Irm:
         self._clients_of: Counter[int] = Counter()  # by uid: those that have not left the broker
         self._announcing: dict[int, list[asyncio.Future[None]]] = {}
         self._started = time.monotonic()
+        self.configured = True
+        """False while the daemon still makes what its configuration file asks for."""
         self._uid = os.geteuid()
         self._publish()
 
@@ -245,7 +248,7 @@ class Irm:
         registry = self.registry
         blocks = sum(v for k, v in self.broker.counters().items() if k.startswith("pool.") and k.endswith(".used"))
         return IrmStatus(
-            __version__, os.getpid(), self._system.name, time.monotonic() - self._started,
+            __version__, os.getpid(), self._system.name, self.configured, time.monotonic() - self._started,
             len(registry.processes) - len(registry.ipcps), len(registry.ipcps), len(registry.names),
             len(registry.flows), blocks, self.allocator.allocated, self.exchanges.refused,
             self.ipcps.created, self.starter.started,

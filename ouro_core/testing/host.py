@@ -87,7 +87,7 @@ class Host:
     # ------------------------------------------------------------ daemon
 
     def start(self, wait: bool = True) -> None:
-        """Start the daemon and wait until it answers."""
+        """Start the daemon and wait until it answers and has done what its configuration asks for."""
         with self.log.open("ab") as log:
             command = [sys.executable, "-P", "-m", "ouro_core.irm.daemon", *self._arguments]
             self.daemon = subprocess.Popen(
@@ -101,10 +101,9 @@ class Host:
         if self.daemon.poll() is not None:
             raise AssertionError(f"the daemon ended with {self.daemon.returncode}; its log:\n{self.log.read_text()}")
         try:
-            self.status()
+            return self.status().configured
         except IrmdError:
             return False
-        return True
 
     def stop(self, timeout: float = 20.0) -> int:
         """End programs and daemon in order; the daemon's exit status."""

@@ -449,6 +449,7 @@ def test_files_that_change_all_the_time(besieged: Besieged) -> None:
                 (folder / name).rmdir()
             (folder / name).unlink(missing_ok=True)
             (folder / name).write_bytes(content)
+            (folder / name).chmod(0o600)
 
     client = besieged.host.python(TRY, "srv", "150")
     for step in itertools.count():
