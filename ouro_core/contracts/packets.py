@@ -431,7 +431,13 @@ class Forwarder(Mover):
 
     @abstractmethod
     def add_flow(self, eid: int, end: FlowEnd, destination: int, remote_eid: int, cube: int = 0) -> int:
-        """A N+1 flow. eid >= first_flow_eid."""
+        """A N+1 flow. eid >= first_flow_eid. Packets for it are delivered from now on."""
+
+    @abstractmethod
+    def set_peer(self, port: int, destination: int, remote_eid: int) -> None:
+        """Where a N+1 flow sends to, once the far end has said so: atomic as `Pump.set_route`. KeyError, PacketsError:
+        there is no such port, or it is no flow's.
+        """
 
     @abstractmethod
     def add_component(self, eid: int, end: FlowEnd) -> int:

@@ -56,15 +56,18 @@ class _FlowPort(_ForwardPort):
     ) -> None:
         super().__init__(number, end, cube, program)
         self.eid = eid
-        self.destination = destination
-        template = bytearray(program.header)
-        fields.put(program.destination, template, destination)
-        fields.put(program.eid, template, remote)
-        template[program.cube] = cube
-        template[program.ttl] = program.max_ttl
-        self.pci = bytes(template)
+        self.aim(program, destination, remote)
         self.sender = Sender(program.window, time.monotonic_ns()) if program.window else None
         self.receiver = Receiver(program.window) if program.window else None
+
+    def aim(self, program: ForwardProgram, destination: int, remote: int) -> None:
+        """The header of what is sent from now on."""
+        header = bytearray(program.header)
+        fields.put(program.destination, header, destination)
+        fields.put(program.eid, header, remote)
+        header[program.cube] = self.cube
+        header[program.ttl] = program.max_ttl
+        self.pci = bytes(header)
 
 
 class _Hops:
@@ -117,6 +120,13 @@ class PythonForwarder(ThreadedMover[_ForwardPort], Forwarder):
             port = _FlowPort(next(self._numbers), end, cube, self._program, eid, destination, remote_eid)
             self._eids[eid] = port
             return self._place(port)
+
+    def set_peer(self, port: int, destination: int, remote_eid: int) -> None:
+        with self._between_turns():
+            flow = self._here[port]
+            if not isinstance(flow, _FlowPort):
+                raise PacketsError(f"port {port} is no flow of the layer above")
+            flow.aim(self._program, destination, remote_eid)
 
     def add_component(self, eid: int, end: FlowEnd) -> int:
         with self._between_turns():

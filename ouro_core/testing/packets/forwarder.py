@@ -227,6 +227,22 @@ class ForwarderContract(Kit):
         node.counted("short")
         node.counted("originated")
 
+    def test_a_flow_whose_far_end_is_known_later(self, bench: Bench, node: Node) -> None:
+        other, port = node.network()
+        node.route(_THERE, port)
+        app, end = bench.flow(bench.client(), node.ipcp)
+        flow = node.forwarder.add_flow(70, end, _THERE, 0, cube=1)
+        other.write(pci(_HERE, 70, b"before the reply"))
+        assert app.read() == b"before the reply"
+        node.forwarder.set_peer(flow, 7, 2**64 - 1)
+        node.forwarder.set_routes(1, {7: Group((port,))})
+        app.write(b"answer")
+        assert other.read() == pci(7, 2**64 - 1, b"answer", cube=1)
+        with pytest.raises(KeyError):
+            node.forwarder.set_peer(12345, 7, 1)
+        with pytest.raises(PacketsError):
+            node.forwarder.set_peer(port, 7, 1)
+
     def test_two_nodes(self, bench: Bench, node: Node) -> None:
         other = Node(bench, dt(_THERE))
         here, there = bench.flow(node.ipcp, other.ipcp)

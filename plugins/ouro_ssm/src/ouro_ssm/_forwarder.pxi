@@ -114,7 +114,7 @@ cdef int originate(Mover *m, ForwardState *s, Port *p, EndCore e, Slot *slot, in
         if now < p.not_before:
             p.parked_until = p.not_before
             return WAITS
-    memcpy(header, p.pci, s.header)
+    memcpy(header, ou_load_pointer(&p.route), s.header)
     if towards(m, s, p, e, slot, header, 0, p.cube, ORIGINATED, now) == WAITS:
         return WAITS
     p.not_before = 0

@@ -78,12 +78,30 @@ cdef class ForwardThread(MoverThread):
     def add_flow(self, uint64_t number, FlowEnd end not None, uint64_t eid, bytes pci not None, uint32_t cube):
         """`pci`: the header of what it sends."""
         cdef MoverPort port
-        if len(pci) != self.s.header:
-            raise PacketsError(f"a PCI of {len(pci)} bytes; the program says {self.s.header}")
-        port = self._port(FLOW_PORT, number, end, cube)
-        memcpy(port.c.pci, PyBytes_AS_STRING(pci), len(pci))
+        cdef char *made = self._header(pci)
+        try:
+            port = self._port(FLOW_PORT, number, end, cube)
+        except BaseException:
+            free(made)
+            raise
+        port.c.route = made
         begin_sender(&port.c.sender, &self.s.window, ou_now())
         return self._place(port, eid)
+
+    def set_peer(self, MoverPort port not None, bytes pci not None):
+        """Another header for what a flow sends."""
+        self._check()
+        self.exchange(&port.c.route, self._header(pci))
+
+    cdef char *_header(self, bytes pci) except NULL:
+        cdef char *made
+        if len(pci) != self.s.header:
+            raise PacketsError(f"a PCI of {len(pci)} bytes; the program says {self.s.header}")
+        made = <char *> malloc(len(pci))
+        if made == NULL:
+            raise OutOfMemory("no memory for a header")
+        memcpy(made, PyBytes_AS_STRING(pci), len(pci))
+        return made
 
     cdef MoverPort _port(self, int kind, uint64_t number, FlowEnd end, uint32_t cube):
         cdef MoverPort port

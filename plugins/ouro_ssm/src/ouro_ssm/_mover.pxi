@@ -66,12 +66,11 @@ ctypedef struct Port:
     uint64_t unread
     uint32_t report
     # of a pump
-    void *route                      # Route
+    void *route                      # Route; of a forwarder's flow: the header of what it sends
     # of a forwarder
     int kind
     uint64_t eid
     uint32_t cube
-    uint8_t pci[LONGEST_HEADER]
     Port *waits_for                  # in whose ring there is no room for the next packet
     int64_t not_before               # the wait of the window; 0: none
     int64_t parked_until

@@ -157,6 +157,7 @@ class NativeForwarder(NativeMover[_kernel.ForwardThread], Forwarder):
         self._numbers = itertools.count(1)
         self._eids: dict[int, tuple[_kernel.MoverPort, bool]] = {}  # whether it is a flow
         self._eid_of: dict[int, int] = {}  # by port
+        self._cube_of: dict[int, int] = {}  # of what it sends, by port of a flow
 
     def add_network(self, end: End, cube: int = 0) -> int:
         with self._changing():
@@ -167,19 +168,31 @@ class NativeForwarder(NativeMover[_kernel.ForwardThread], Forwarder):
         with self._changing():
             self._check_cube(cube)
             self._check_eid(eid, flow=True)
-            program = self._program
-            pci = bytearray(program.header)
-            try:
-                fields.put(program.destination, pci, destination)
-                fields.put(program.eid, pci, remote_eid)
-            except OverflowError:
-                raise PacketsError(
-                    f"destination {destination} or EID {remote_eid} does not fit into the header of this layer"
-                ) from None
-            pci[program.cube] = cube
-            pci[program.ttl] = program.max_ttl
-            port = self._thread.add_flow(next(self._numbers), _native(end), eid, bytes(pci), cube)
+            pci = self._pci(destination, remote_eid, cube)
+            port = self._thread.add_flow(next(self._numbers), _native(end), eid, pci, cube)
+            self._cube_of[port.key] = cube
             return self._place(port, eid, flow=True)
+
+    def set_peer(self, port: int, destination: int, remote_eid: int) -> None:
+        with self._changing():
+            handle = self._bound(port)
+            if port not in self._cube_of:
+                raise PacketsError(f"port {port} is no flow of the layer above")
+            self._thread.set_peer(handle, self._pci(destination, remote_eid, self._cube_of[port]))
+
+    def _pci(self, destination: int, remote_eid: int, cube: int) -> bytes:
+        program = self._program
+        pci = bytearray(program.header)
+        try:
+            fields.put(program.destination, pci, destination)
+            fields.put(program.eid, pci, remote_eid)
+        except OverflowError:
+            raise PacketsError(
+                f"destination {destination} or EID {remote_eid} does not fit into the header of this layer"
+            ) from None
+        pci[program.cube] = cube
+        pci[program.ttl] = program.max_ttl
+        return bytes(pci)
 
     def add_component(self, eid: int, end: FlowEnd) -> int:
         with self._changing():
@@ -217,6 +230,7 @@ class NativeForwarder(NativeMover[_kernel.ForwardThread], Forwarder):
 
     def _forget_eid(self, port: _kernel.MoverPort) -> None:
         """Once: it may be another port's by now."""
+        self._cube_of.pop(port.key, None)
         eid = self._eid_of.pop(port.key, None)
         if eid is not None:
             del self._eids[eid]
@@ -224,6 +238,7 @@ class NativeForwarder(NativeMover[_kernel.ForwardThread], Forwarder):
     def _drop_tables(self) -> None:
         super()._drop_tables()
         self._eids.clear()
+        self._cube_of.clear()
 
     def set_routes(self, cube: int, routes: Mapping[int, Group]) -> None:
         with self._changing():
