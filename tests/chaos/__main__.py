@@ -18,10 +18,10 @@ def main() -> int:
         for number in range(options.rounds):
             storm.round(number)
         print(storm.summary())
-    daemon_storm = DaemonStorm(options.seed)
-    for number in range(options.daemon_rounds):
-        daemon_storm.round(number)
-    print(daemon_storm.summary())
+    with DaemonStorm(options.seed) as storm_of_daemons:
+        for number in range(options.daemon_rounds):
+            storm_of_daemons.round(number)
+        print(storm_of_daemons.summary())
     return 0
 
 

@@ -139,6 +139,12 @@ class DaemonStorm:
         self.host = Host()
         self.rounds = 0
 
+    def __enter__(self) -> "DaemonStorm":
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self.host.__exit__(None, None, None)
+
     def round(self, number: int) -> None:
         """Kill it under traffic; IPCPs and zygote leave by themselves; a new one takes the same directory over."""
         host = self.host

@@ -26,7 +26,7 @@ def test_kill_9_of_server_client_ipcp_and_zygote_leaves_nothing(capsys: pytest.C
 
 @pytest.mark.timeout(120)
 def test_kill_9_of_the_daemon_leaves_nothing() -> None:
-    storm = DaemonStorm(SEED)
-    for number in range(3):
-        storm.round(number)
-    assert not storm.host.descendants()
+    with DaemonStorm(SEED) as storm:
+        for number in range(3):
+            storm.round(number)
+        assert not storm.host.descendants()

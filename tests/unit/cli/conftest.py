@@ -21,8 +21,9 @@ from ouro_core.model.request import Request
 from ouro_core.rpc.channel import Channel
 
 STATUS = {
-    "version": "1.2", "pid": 99, "packets": "ssm", "configured": True, "uptime": 12.4, "processes": 2, "ipcps": 2, "names": 0, "flows": 1,
-    "blocks": 3, "flows_allocated": 5, "flows_refused": 1, "ipcps_created": 2, "programs_started": 0,
+    "version": "1.2", "pid": 99, "packets": "ssm", "configured": True, "uptime": 12.4, "processes": 2, "ipcps": 2,
+    "names": 0, "flows": 1, "blocks": 3, "flows_allocated": 5, "flows_refused": 1, "ipcps_created": 2,
+    "programs_started": 0,
 }  # fmt: skip
 
 
