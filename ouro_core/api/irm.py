@@ -84,6 +84,12 @@ class IrmMethods:
         for one in reversed(_components(component)):
             await self.call(r.DisconnectIpcp(number, dst, one))
 
+    async def ask_ipcp(self, ipcp: Ipcp, component: str, *words: str) -> Any:
+        """Put a question or command to a component of an IPCP ("directory"), in the component's own words. Returns
+        plain values. InvalidArgument: there is no such component or question.
+        """
+        return json.loads((await self.call(r.AskIpcp(await self._ipcp(ipcp), component, words))).json)
+
     async def list_ipcps(self) -> tuple[IpcpInfo, ...]:
         """All IPCPs, in order of type and age."""
         return (await self.call(r.ListIpcps())).ipcps
@@ -300,6 +306,7 @@ class Irm:
     enroll_ipcp = _blocking(IrmMethods.enroll_ipcp)
     connect_ipcp = _blocking(IrmMethods.connect_ipcp)
     disconnect_ipcp = _blocking(IrmMethods.disconnect_ipcp)
+    ask_ipcp = _blocking(IrmMethods.ask_ipcp)
     list_ipcps = _blocking(IrmMethods.list_ipcps)
     create_name = _blocking(IrmMethods.create_name)
     destroy_name = _blocking(IrmMethods.destroy_name)

@@ -14,7 +14,7 @@ Units: `mpl` in milliseconds, time-outs in seconds. Hashes have the size of the 
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from attrs import frozen
@@ -213,6 +213,13 @@ class Ipcp(ABC):
     async def disconnect(self, dst: str, component: str) -> None:
         """The reverse of `connect`."""
         raise self._unsupported("disconnect components")
+
+    async def ask(self, component: str, words: Sequence[str]) -> Mapping[str, Any]:
+        """Answer an administrator's question to a component, such as "directory"; words are the component's own.
+
+        Returns a tree of plain values. InvalidArgument: no such component, or no such question.
+        """
+        raise self._unsupported("be asked")
 
     @abstractmethod
     async def stop(self) -> None:

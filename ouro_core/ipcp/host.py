@@ -10,6 +10,7 @@ States: INIT while it is made, BOOT, OPERATIONAL after `bootstrap` or `enroll`, 
 """
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,7 @@ from ..model.flow import FlowState, Grant
 from ..model.ipcp_requests import (
     FlowReply,
     Found,
+    IpcpAsk,
     IpcpBootstrap,
     IpcpConnect,
     IpcpDisconnect,
@@ -40,6 +42,7 @@ from ..model.layer import NOT_ENROLLED, IpcpState, LayerInfo
 from ..model.log import logger, set_debug
 from ..model.names import check_name
 from ..model.request import AsyncCaller, Request
+from ..rib import to_plain
 from ..rpc.fds import close_fds, close_grants
 from .context import Context
 from .flows import FlowRecord
@@ -231,6 +234,9 @@ class IpcpHost:
             known = ", ".join(self._cls.components) or "none"
             raise InvalidArgument(f'type {self._cls.name} has no component "{component}"; known: {known}')
 
+    async def _ask(self, request: IpcpAsk) -> RibText:
+        return RibText(json.dumps(to_plain(await self._ipcp.ask(request.component, request.words))))
+
     # ------------------------------------------------------------ names
 
     async def _reg(self, request: IpcpReg) -> None:
@@ -375,4 +381,5 @@ _COMMANDS: Final[Mapping[type, _Command]] = {
     IpcpFlowDealloc: _Command("flow_dealloc", IpcpState.OPERATIONAL, IpcpHost._flow_dealloc),
     IpcpConnect: _Command("connect", IpcpState.OPERATIONAL, IpcpHost._connect),
     IpcpDisconnect: _Command("disconnect", IpcpState.OPERATIONAL, IpcpHost._disconnect),
+    IpcpAsk: _Command("ask", IpcpState.OPERATIONAL, IpcpHost._ask),
 }

@@ -8,6 +8,7 @@ from ..contracts.packets import ClientRef, PacketBroker
 from ..ipcp.launcher import IpcpHandle, IpcpStart, Launcher
 from ..model.errors import Exists, InvalidArgument, IpcpError, OuroError
 from ..model.ipcp_requests import (
+    IpcpAsk,
     IpcpBootstrap,
     IpcpConnect,
     IpcpDisconnect,
@@ -15,14 +16,14 @@ from ..model.ipcp_requests import (
     IpcpReg,
     IpcpUnreg,
 )
-from ..model.irm_requests import BootstrapIpcp, ConnectIpcp, DisconnectIpcp, EnrollIpcp, SetDebug
+from ..model.irm_requests import AskIpcp, BootstrapIpcp, ConnectIpcp, DisconnectIpcp, EnrollIpcp, RibText, SetDebug
 from ..model.layer import IpcpState, LayerInfo
 from ..model.log import logger
 from ..model.names import check_name, hash_name
 from ..model.request import AsyncCaller, Request
 from ..plugins import PluginHost
 from .registry import IpcpRecord, Process, Registry
-from .settings import BOOTSTRAP_TIMEOUT, CONNECT_TIMEOUT, ENROLL_TIMEOUT, REG_TIMEOUT, STOP_TIMEOUT
+from .settings import ASK_TIMEOUT, BOOTSTRAP_TIMEOUT, CONNECT_TIMEOUT, ENROLL_TIMEOUT, REG_TIMEOUT, STOP_TIMEOUT
 
 __all__ = ["IpcpManager"]
 
@@ -121,6 +122,10 @@ class IpcpManager:
     async def disconnect(self, record: IpcpRecord, request: DisconnectIpcp) -> None:
         """The reverse."""
         await self._ask(record, "disconnect", IpcpDisconnect(request.dst, request.component), CONNECT_TIMEOUT)
+
+    async def ask(self, record: IpcpRecord, request: AskIpcp) -> RibText:
+        """Put a question to a component."""
+        return await self._ask(record, "ask", IpcpAsk(request.component, request.words), ASK_TIMEOUT)
 
     async def reg(self, record: IpcpRecord, name: str) -> None:
         """Make a name reachable in the IPCP's layer."""

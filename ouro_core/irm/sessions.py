@@ -247,6 +247,10 @@ class Session:
         self._administer()
         await self._irm.ipcps.disconnect(self._irm.registry.ipcp(request.ipcp), request)
 
+    async def ask_ipcp(self, request: r.AskIpcp) -> r.RibText:
+        self._administer()
+        return await self._irm.ipcps.ask(self._irm.registry.ipcp(request.ipcp), request)
+
     # ------------------------------------------------------------ looking inside
 
     async def rib_list(self, request: r.RibList) -> r.RibNames:
@@ -307,6 +311,7 @@ _HANDLERS: dict[type, Any] = {
     r.EnrollIpcp: Session.enroll_ipcp,
     r.ConnectIpcp: Session.connect_ipcp,
     r.DisconnectIpcp: Session.disconnect_ipcp,
+    r.AskIpcp: Session.ask_ipcp,
     r.RibList: Session.rib_list,
     r.RibRead: Session.rib_read,
     r.ListFlows: Session.list_flows,

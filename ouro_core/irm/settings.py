@@ -23,6 +23,7 @@ BOOTSTRAP_TIMEOUT: Final = 5.0
 ENROLL_TIMEOUT: Final = 20.0
 REG_TIMEOUT: Final = 20.0
 CONNECT_TIMEOUT: Final = 20.0
+ASK_TIMEOUT: Final = 10.0
 DEALLOC_TIMEOUT: Final = 10.0
 """Seconds an IPCP has to give a flow's end back, on top of the linger time."""
 STOP_TIMEOUT: Final = 3.0

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from .flow import Grant
+from .irm_requests import RibText
 from .layer import LayerInfo
 from .qos import RAW, QosSpec
 from .request import Request
@@ -108,6 +109,14 @@ class IpcpDisconnect(Request[None]):
 
     dst: str
     component: str
+
+
+@frozen
+class IpcpAsk(Request[RibText]):
+    """A question to a component; see `AskIpcp`."""
+
+    component: str
+    words: tuple[str, ...] = ()
 
 
 @frozen

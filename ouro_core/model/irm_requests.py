@@ -294,6 +294,18 @@ class RibRead(Request[RibText]):
 
 
 @frozen
+class AskIpcp(Request[RibText]):
+    """A question or command to a component of an IPCP ("directory"), in the component's own words. The answer is JSON.
+
+    InvalidArgument: there is no such component or question; IpcpError: no answer in time.
+    """
+
+    ipcp: int
+    component: str
+    words: tuple[str, ...] = ()
+
+
+@frozen
 class FlowList:
     """Flows in order of their ids."""
 

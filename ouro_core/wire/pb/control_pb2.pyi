@@ -404,6 +404,16 @@ class RibText(_message.Message):
     json: str
     def __init__(self, json: _Optional[str] = ...) -> None: ...
 
+class AskIpcp(_message.Message):
+    __slots__ = ("ipcp", "component", "words")
+    IPCP_FIELD_NUMBER: _ClassVar[int]
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    ipcp: int
+    component: str
+    words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ipcp: _Optional[int] = ..., component: _Optional[str] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class ListFlows(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -554,6 +564,14 @@ class IpcpDisconnect(_message.Message):
     dst: str
     component: str
     def __init__(self, dst: _Optional[str] = ..., component: _Optional[str] = ...) -> None: ...
+
+class IpcpAsk(_message.Message):
+    __slots__ = ("component", "words")
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    component: str
+    words: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, component: _Optional[str] = ..., words: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class IpcpShutdown(_message.Message):
     __slots__ = ()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -35,6 +35,7 @@ from ouro_core.model.errors import (
 from ouro_core.model.flow import Grant
 from ouro_core.model.ipcp_requests import (
     FlowReply,
+    IpcpAsk,
     IpcpBootstrap,
     IpcpConnect,
     IpcpEnroll,
@@ -121,6 +122,10 @@ class Echo(Ipcp):
     async def connect(self, dst: str, component: str, qos: QosSpec) -> None:
         await self.step("connect")
 
+    async def ask(self, component: str, words: Sequence[str]) -> Mapping[str, Any]:
+        await self.step("ask")
+        return {component: list(words), "hash": HASH[:2]}
+
     async def stop(self) -> None:
         for relay in self.relays.values():
             relay.stop()
@@ -163,6 +168,7 @@ async def test_a_life(make: Any, irm: Any) -> None:
         IpcpFlowAlloc(1, HASH, RAW, b"", Grant(b"x")),
         IpcpFlowDealloc(1, 0.0),
         IpcpConnect("dst", "Management"),
+        IpcpAsk("directory", ("lookup", "name")),
     ],
     ids=lambda r: type(r).__name__,
 )
@@ -171,6 +177,16 @@ async def test_before_bootstrap_everything_else_is_refused(make: Any, request_: 
     with pytest.raises(IpcpStateError, match="state boot"):
         await setup.call(request_)
     assert setup.host._ipcp.log == []
+
+
+async def test_a_question_to_a_component(make: Any) -> None:
+    setup = make(Echo)
+    await setup.bootstrap()
+    answer = await setup.call(IpcpAsk("directory", ("lookup", "name")))
+    assert json.loads(answer.json) == {"directory": ["lookup", "name"], "hash": HASH[:2].hex()}
+    setup.host._ipcp.fault["ask"] = InvalidArgument("no such question")
+    with pytest.raises(InvalidArgument, match="no such question"):
+        await setup.call(IpcpAsk("directory"))
 
 
 async def test_bootstrap_happens_once(make: Any) -> None:
