@@ -15,7 +15,7 @@ FLOORS = (
     {"contracts", "hookspecs"},
     {"oap", "frct"},
     {"plugins", "rpc"},
-    {"ipcp", "builtin"},
+    {"ipcp", "builtin", "shim"},
     {"irm"},
     {"api"},
     {"cli"},

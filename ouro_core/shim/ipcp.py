@@ -1,0 +1,392 @@
+"""`ShimIpcp`: a `Management`, a `Medium` and a pump in an asyncio loop."""
+
+import asyncio
+import errno
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Hashable, Mapping
+from functools import partial
+from random import SystemRandom
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from attrs import frozen
+
+from ..contracts.ipcp import ArrivedFlow, Ipcp, IpcpContext, NFlow
+from ..contracts.packets import MoverEvent, Pump, State
+from ..model import ipcp_requests
+from ..model.errors import FlowDown, IpcpError, OuroError, UnknownName
+from ..model.layer import LayerInfo
+from ..model.log import PP
+from ..model.qos import QosSpec
+from .management import Answered, Arrived, Incoming, Management, Refused, Undelivered
+from .medium import Medium
+
+__all__ = ["ShimIpcp"]
+
+A = TypeVar("A", bound=Hashable)
+
+DRAIN: Final = 5.0
+"""Seconds for what an application had written before it closed. Less than the IRM waits for a deallocation."""
+RETRY: Final = 0.001
+"""Seconds until management messages are sent again after the socket took no more."""
+MAX_UNSENT: Final = 1024
+"""Management messages that wait for the socket."""
+
+
+@frozen
+class _Flow(Generic[A]):
+    """A flow that is there: our endpoint, and the peer's."""
+
+    flow: NFlow
+    eid: int
+    peer: A
+    remote: int
+
+
+class ShimIpcp(Ipcp, Generic[A]):
+    """An IPCP over a legacy technology. A type implements `open` and `lookup`, and says its `mpl`.
+
+    From `open` until `stop` there are `medium`, `management` and `pump`. Flows are bound to the pump by their endpoint
+    before the request is sent, without a route, so that packets which overtake the reply are kept; an endpoint is free
+    again when the pump has given the end back.
+    """
+
+    mpl: ClassVar[int]
+    """Maximum packet lifetime in ms."""
+
+    medium: Medium[A]
+    management: Management[A]
+    pump: Pump
+
+    def __init__(self, context: IpcpContext) -> None:
+        super().__init__(context)
+        self._loop = asyncio.get_running_loop()
+        self._running = False
+        self._link_up = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsent: deque[tuple[A, bytes]] = deque()
+        self._resending: asyncio.TimerHandle | None = None
+        self._not_sent = 0
+        self._pending: dict[int, tuple[NFlow, asyncio.Future[bytes]]] = {}  # by our endpoint
+        self._flows: dict[int, _Flow[A]] = {}  # by the IRM's id
+        self._leaving: dict[int, asyncio.Future[None]] = {}
+
+    # ------------------------------------------------------------ for the types
+
+    @abstractmethod
+    async def open(self, layer: LayerInfo, config: Any) -> Medium[A]:
+        """The medium of a new member. Leaves nothing open when it raises: ConfigError, NotPermitted, NotSupported."""
+
+    @abstractmethod
+    async def lookup(self, hash: bytes) -> bool:
+        """Find a hash that `management.directory` does not have, and make it learn. May take seconds; cancelled when
+        the IRM has waited long enough, and what is found later should be learnt all the same.
+        """
+
+    def make_management(self, medium: Medium[A]) -> Management[A]:
+        """The management of a new member; a type with messages of its own has one of its own."""
+        return Management(medium.codec, SystemRandom(), medium.max_message)
+
+    def happened(self, event: object) -> None:
+        """An event of the type's own management."""
+
+    # ------------------------------------------------------------ life
+
+    async def bootstrap(self, layer: LayerInfo, config: Any) -> LayerInfo:
+        medium = await self.open(layer, config)
+        try:
+            self.pump = self.ctx.packets.pump(medium.program, medium.fd)
+        except BaseException:
+            medium.close()
+            raise
+        self.medium = medium
+        self.management = self.make_management(medium)
+        self._running = True
+        self._loop.add_reader(self.pump.fileno(), self._news)
+        self._publish()
+        return layer
+
+    async def stop(self) -> None:
+        if not self._running:
+            return
+        self._running = False
+        for timer in (self._timer, self._resending):
+            if timer is not None:
+                timer.cancel()
+        self._loop.remove_reader(self.pump.fileno())
+        self.pump.stop()
+        for gone in self._leaving.values():
+            if not gone.done():
+                gone.set_result(None)
+        self.medium.close()
+
+    # ------------------------------------------------------------ names
+
+    async def reg(self, hash: bytes) -> None:
+        self.management.registered.add(hash)
+
+    async def unreg(self, hash: bytes) -> None:
+        self.management.registered.discard(hash)
+
+    async def query(self, hash: bytes) -> bool:
+        return self.management.directory.find(hash) is not None or await self.lookup(hash)
+
+    # ------------------------------------------------------------ flows
+
+    async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> ipcp_requests.FlowReply:
+        peer = self.management.directory.find(hash)
+        if peer is None:
+            raise UnknownName(f"destination {hash[:4].hex()} is unreachable: no host of this layer answered for it")
+        eid = self.medium.endpoints.take()
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        try:
+            self.pump.bind(eid, flow.carried)
+        except BaseException:
+            self.medium.endpoints.free(eid)
+            raise
+        self._pending[eid] = flow, answer
+        try:
+            if not self._link_up:
+                flow.carried.mark(set=State.DOWN)
+            self.management.request(eid, peer, hash, qos, data, self._loop.time())
+            self._run()
+            return ipcp_requests.FlowReply(self.mpl, await answer)
+        except BaseException:
+            self._pending.pop(eid, None)
+            self._forget(flow.id)
+            self.management.cancel(eid)
+            await self._unbind(eid, 0.0)
+            raise
+
+    async def flow_dealloc(self, flow: NFlow, linger: float) -> None:
+        there = self._flows.get(flow.id)
+        if there is None:
+            return
+        try:
+            await asyncio.sleep(linger)
+        finally:
+            self._forget(flow.id)
+            await self._unbind(there.eid, DRAIN)
+
+    def _forget(self, flow_id: int) -> None:
+        if self._flows.pop(flow_id, None) is not None:
+            self.ctx.rib.withdraw(f"flows/{flow_id}")
+
+    async def _unbind(self, eid: int, drain: float) -> None:
+        """Returns when the end of this endpoint is out of use."""
+        if not self._running:
+            return
+        gone = self._leaving[eid] = self._loop.create_future()
+        self.pump.unbind(eid, drain)
+        await asyncio.shield(gone)
+
+    def _established(self, flow: _Flow[A]) -> None:
+        self._flows[flow.flow.id] = flow
+        self.ctx.rib.publish(f"flows/{flow.flow.id}", partial(self._flow_view, flow))
+
+    # ------------------------------------------------------------ requests of others
+
+    async def _answer(self, request: Incoming[A]) -> None:
+        """Offer a request to the applications, and tell the requester what they say."""
+        try:
+            arrived = await self.ctx.flow_arrived(request.hash, request.qos, self.mpl, request.data)
+        except OuroError as e:
+            self._refuse(request, e)
+        except Exception as e:
+            self.ctx.log.exception("The flow request from %s could not be answered.", self.medium.show(request.peer))
+            self._refuse(request, IpcpError(f"the request could not be answered: {e!r}"))
+        else:
+            self._accept(request, arrived)
+
+    def _refuse(self, request: Incoming[A], error: OuroError) -> None:
+        if self._running:
+            self.ctx.log.debug("Could not get new flow from IRMd: %s", error)
+            self.management.refuse(request, error, self._loop.time())
+            self._run()
+
+    def _accept(self, request: Incoming[A], arrived: ArrivedFlow) -> None:
+        flow = arrived.flow
+        try:
+            eid = self.medium.endpoints.take()
+        except OuroError as e:
+            self.ctx.flow_closed(flow.id)
+            self._refuse(request, e)
+            return
+        try:
+            self.pump.bind(eid, flow.carried, self.medium.route(request.peer, request.eid, eid))
+        except Exception as e:
+            self.medium.endpoints.free(eid)
+            self.ctx.flow_closed(flow.id)
+            self._refuse(request, e if isinstance(e, OuroError) else IpcpError(f"the flow cannot be bound: {e!r}"))
+            return
+        self._established(_Flow(flow, eid, request.peer, request.eid))
+        if not self.management.accept(request, eid, arrived.data, self._loop.time()):
+            self.ctx.flow_closed(flow.id)
+        self._run()
+
+    # ------------------------------------------------------------ the loop
+
+    def _news(self) -> None:
+        """The pump has something for us."""
+        for event in self.pump.events():
+            self._pump_event(event)
+        now = self._loop.time()
+        for frame in self.pump.management():
+            source, message = self.medium.read(frame)
+            self.management.receive(message, now, source)
+        self._run()
+
+    def _pump_event(self, event: MoverEvent) -> None:
+        if event.kind == "UNBOUND":
+            if event.value:
+                self.ctx.log.warning("Endpoint %d: %d packets written last were not sent.", event.key, event.value)
+            self.medium.endpoints.free(event.key)
+            gone = self._leaving.pop(event.key, None)
+            if gone is not None and not gone.done():
+                gone.set_result(None)
+        elif event.kind == "FAILED":
+            self.ctx.log.debug("Failed to send or receive frames: %s.", errno.errorcode.get(event.value, event.value))
+
+    def _run(self) -> None:
+        """After everything that happened to `management`: do what it wants."""
+        if not self._running:
+            return
+        while True:
+            self._unsent.extend(self.management.datagrams_to_send(self._loop.time()))
+            if self._unsent:
+                self._transmit()
+            events = self.management.events()
+            if not events:
+                break
+            for event in events:
+                self._event(event)
+        self._arm()
+
+    def _event(self, event: object) -> None:
+        if isinstance(event, Arrived):
+            self.ctx.log.debug(
+                "New flow request, remote endpoint %d at %s.", event.request.eid, self.medium.show(event.request.peer)
+            )
+            self.ctx.spawn(self._answer(event.request), f"flow request from {self.medium.show(event.request.peer)}")
+        elif isinstance(event, Answered):
+            self._answered(event)
+        elif isinstance(event, Refused):
+            _, answer = self._pending.pop(event.eid, (None, None))
+            if answer is not None and not answer.done():
+                answer.set_exception(event.error)
+        elif isinstance(event, Undelivered):
+            for flow in [f for f in self._flows.values() if f.eid == event.eid]:
+                self.ctx.log.error("Failed to respond to peer: %s", event.error)
+                self.ctx.flow_closed(flow.flow.id)
+        else:
+            self.happened(event)
+
+    def _answered(self, event: Answered[A]) -> None:
+        flow, answer = self._pending.pop(event.eid, (None, None))
+        if flow is None or answer is None or answer.done():
+            return
+        self.ctx.log.debug("Flow reply, src eid %d, dst eid %d.", event.remote, event.eid)
+        try:
+            self.pump.set_route(event.eid, self.medium.route(event.peer, event.remote, event.eid))
+        except OuroError as e:
+            answer.set_exception(e)
+            return
+        self._established(_Flow(flow, event.eid, event.peer, event.remote))
+        answer.set_result(event.data)
+
+    def _transmit(self) -> None:
+        while len(self._unsent) > MAX_UNSENT:
+            self._unsent.pop()
+            self._not_sent += 1
+        while self._unsent and self._resending is None:
+            to, message = self._unsent[0]
+            try:
+                self.medium.send(to, message)
+            except OSError as e:
+                if e.errno in (errno.EAGAIN, errno.ENOBUFS):
+                    self._resending = self._loop.call_later(RETRY, self._resend)
+                    return
+                self._not_sent += 1
+                text = f"cannot send to {self.medium.show(to)}: {e.strerror}"
+                self.ctx.log.debug("Management message dropped: %s", text)
+                self.management.unreachable(to, FlowDown(text))
+            self.ctx.log.log(PP, "%d bytes to %s", len(message), self.medium.show(to))
+            self._unsent.popleft()
+
+    def _resend(self) -> None:
+        self._resending = None
+        self._run()
+
+    def _arm(self) -> None:
+        due = self.management.next_timeout()
+        if self._timer is not None:
+            if due is not None and self._timer.when() <= due:
+                return  # soon enough
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._timed_out)
+
+    def _timed_out(self) -> None:
+        self._timer = None
+        self.management.handle_timeout(self._loop.time())
+        self._run()
+
+    # ------------------------------------------------------------ the link
+
+    def link(self, up: bool) -> None:
+        """The link came up or went down: so do all flows. Twice the same is harmless."""
+        if up == self._link_up:
+            return
+        self._link_up = up
+        self.ctx.log.info("Interface %s.", "up" if up else "down")
+        for flow in (*(flow for flow, _ in self._pending.values()), *(f.flow for f in self._flows.values())):
+            try:
+                flow.carried.mark(**{"clear" if up else "set": State.DOWN})
+            except OuroError as e:
+                self.ctx.log.debug("Flow %d: %s", flow.id, e)
+
+    # ------------------------------------------------------------ looking inside
+
+    def _publish(self) -> None:
+        rib = self.ctx.rib
+        rib.publish("medium", self.medium.view)
+        rib.publish("link", lambda: {"up": self._link_up})
+        rib.publish("registry", lambda: {"hashes": sorted(self.management.registered)})
+        rib.publish("directory", self._directory_view)
+        rib.publish("peers", self._peers_view)
+        rib.publish("endpoints", lambda: {"in_use": len(self.medium.endpoints), "most": self.medium.endpoints.most})
+        rib.publish("management", self._management_view)
+        rib.publish("frames", self.pump.counters)
+
+    def _management_view(self) -> Mapping[str, object]:
+        return {**self.management.view(), "unsent": len(self._unsent), "not_sent": self._not_sent}
+
+    def _directory_view(self) -> Mapping[str, object]:
+        entries = self.management.directory.entries()
+        return {hash.hex(): [self.medium.show(a) for a in addresses] for hash, addresses in entries.items()}
+
+    def _peers_view(self) -> Mapping[str, object]:
+        peers: dict[A, int] = {}
+        for flow in self._flows.values():
+            peers[flow.peer] = peers.get(flow.peer, 0) + 1
+        for addresses in self.management.directory.entries().values():
+            for address in addresses:
+                peers.setdefault(address, 0)
+        now = self._loop.time()
+        return {
+            self.medium.show(peer): {"flows": flows, "capabilities": _known(self.management.known(peer, now))}
+            for peer, flows in peers.items()
+        }
+
+    def _flow_view(self, flow: _Flow[A]) -> Mapping[str, object]:
+        try:
+            counters = self.pump.flow_counters(flow.eid)
+        except KeyError:  # on its way out
+            counters = {}
+        peer = self.medium.show(flow.peer)
+        return {"endpoint": flow.eid, "peer": peer, "peer_endpoint": flow.remote, "frames": counters}
+
+
+def _known(capabilities: object) -> str:
+    return "not asked" if capabilities is None else str(capabilities)
