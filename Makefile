@@ -29,9 +29,12 @@ types: $(READY)  ## mypy, strict
 bench: $(READY)  ## the figures of docs/architecture.md, section 6, beside the C prototype's when it is on PATH
 	$(BIN)/python -m tests.bench $(ARGS)
 
-proto: $(READY)  ## the code of the control messages
+proto: $(READY)  ## the code of protobuf messages
 	$(BIN)/python -m grpc_tools.protoc -I ouro_core/wire/pb --python_out=ouro_core/wire/pb --pyi_out=ouro_core/wire/pb \
 		ouro_core/wire/pb/control.proto
+	$(BIN)/python -m grpc_tools.protoc -I plugins/ouro_unicast/src/ouro_unicast/wire/pb \
+		--python_out=plugins/ouro_unicast/src/ouro_unicast/wire/pb \
+		--pyi_out=plugins/ouro_unicast/src/ouro_unicast/wire/pb members.proto
 
 wheels: $(READY)  ## one wheel and sdist a distribution, in dist/
 	for tree in . plugins/*; do $(BIN)/python -m build -q --no-isolation -o dist $$tree || exit 1; done

@@ -1,0 +1,66 @@
+"""What components of an IPCP tell each other. Each says what happened, and knows nobody who wants to hear it.
+
+Subscribers are called at once, in the order of their subscription: connection manager, data transfer, routing
+(unicast.md 1.3), so that a port exists before routing is told of the neighbour behind it.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from attrs import frozen
+
+from .wire.ocep import Identity
+
+__all__ = ["Connected", "Disconnected", "Events", "WentDown", "WentUp"]
+
+E = TypeVar("E")
+
+
+@frozen
+class _OfConnection:
+    connection: int
+    """A number that no other connection of this IPCP ever has."""
+    peer: Identity
+    """The component at the other end, with its address."""
+
+
+@frozen
+class Connected(_OfConnection):
+    """A connection was made, by either side."""
+
+
+@frozen
+class WentDown(_OfConnection):
+    """The flow below does not carry anything for now."""
+
+
+@frozen
+class WentUp(_OfConnection):
+    """It does again."""
+
+
+@frozen
+class Disconnected(_OfConnection):
+    """The connection is gone for good."""
+
+
+class Events:
+    """Who wants to hear what."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[type, list[Callable[[Any], None]]] = {}
+
+    def subscribe(self, event: type[E], handler: Callable[[E], None]) -> None:
+        """Call `handler` for each event of this class."""
+        self._subscribers.setdefault(event, []).append(handler)
+
+    def unsubscribe(self, handler: Callable[[Any], None]) -> None:
+        """No calls any more. Unknown handlers are ignored."""
+        for handlers in self._subscribers.values():
+            if handler in handlers:
+                handlers.remove(handler)
+
+    def emit(self, event: object) -> None:
+        """It happened."""
+        for handler in list(self._subscribers.get(type(event), ())):
+            handler(event)

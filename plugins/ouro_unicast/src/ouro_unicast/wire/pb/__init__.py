@@ -1,0 +1,1 @@
+"""Generated from members.proto: `make proto`."""
