@@ -24,7 +24,7 @@ from ouro_core.testing.network import Network
 A, B = 0x04030201, 0x08070605
 ID = bytes(range(8))
 WALL = 1_770_000_000.25
-LAYER = oep.Layer("net", 1, oep.UNICAST, oep.Unicast(dht=oep.Dht(peer=A)))
+LAYER = oep.Layer("net", 1, oep.UNICAST, oep.Unicast(directory_settings=b"peer"))
 COMPONENTS = {i.component: i.at(B) for i in (ocep.DATA_TRANSFER, ocep.MANAGEMENT)} | {"Enrollment": ocep.ENROLMENT}
 
 

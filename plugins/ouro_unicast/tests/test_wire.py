@@ -17,7 +17,9 @@ A = 0x04030201
 ID = bytes(range(1, 9))
 T = (1770000000, 123456789)
 EID = 0x1122334400000041
-NET = oep.Layer("net", 1, oep.UNICAST, oep.Unicast(dht=oep.Dht(peer=A)))
+NET = oep.Layer(
+    "net", 1, oep.UNICAST, oep.Unicast(directory_settings=bytes.fromhex("080310081880a3052084072884073081848c20"))
+)
 
 IDENTITIES = {
     "0a0a456e726f6c6c6d656e7412034f4550180128004000": ocep.ENROLMENT,
@@ -74,7 +76,7 @@ def test_vectors(text: str, value: Any) -> None:
 
 def test_known_answers_of_enrolment_with_other_values() -> None:
     layer = oep.Layer("lay1", 3, oep.UNICAST, oep.Unicast(
-        8, 8, 255, 0, oep.LinkState(2, 2, 5, 20), 0, oep.Dht(3, 4, 86400, 900, 900, 0x11223344), 0, 0
+        8, 8, 255, 0, oep.LinkState(2, 2, 5, 20), 0, bytes.fromhex("080310041880a30520840728840730c4e6889101"), 0, 0
     ))  # fmt: skip
     data = bytes.fromhex(
         "0a0810111213141516171080e2cfaa0618959aef3a20002a430a080a046c617931100310011a350a150808100818ff01220c08001208"

@@ -25,7 +25,6 @@ __all__ = ["BroadcastConfig", "Policies", "UnicastConfig", "described", "layer_i
 
 _U32: Final = 2**32 - 1
 _BY_NAME: Final = 255
-_DIRECTORIES: Final = ("dht",)
 _ROUTING: Final = ("link_state", "lfa", "ecmp")
 _AUTHORITIES: Final = ("flat",)
 _CONGESTION: Final = ("none", "mb-ecn")
@@ -81,6 +80,8 @@ class Policies:
     pff: type[PffPolicy]
     directory: type[DirectoryPolicy]
     directory_config: Any
+    peer: int
+    """The address of the first member that the directory can ask; 0: none."""
     authority: type[AddressAuthority]
     congestion: type[CongestionPolicy]
 
@@ -88,8 +89,8 @@ class Policies:
 # ---------------------------------------------------------------- from options
 
 
-def described(layer: LayerInfo, config: UnicastConfig) -> oep.Layer:
-    """The layer that these options make."""
+def described(layer: LayerInfo, config: UnicastConfig, plugins: Registrations) -> oep.Layer:
+    """The layer that these options make. Errors of `plugins`: a policy that is not here."""
     named: list[tuple[str, str]] = []
     routing, link_state = 0, None
     if config.routing in _ROUTING:
@@ -98,13 +99,12 @@ def described(layer: LayerInfo, config: UnicastConfig) -> oep.Layer:
         )
     else:
         routing = _number(config.routing, (), "routing", named)
-    directory = _number(config.directory, _DIRECTORIES, "directory", named)
-    dht = oep.Dht(
-        config.dht_alpha, config.dht_k, config.dht_t_expire, config.dht_t_refresh, config.dht_t_replicate
-    )  # fmt: skip
+    directory: type[DirectoryPolicy] = plugins.get("directory_policies", config.directory)
+    values = {o.keyword: getattr(config, o.name) for o in options(UnicastConfig)}
+    settings = directory.encode_config(_configured(directory.Config, values), 0)
     unicast = oep.Unicast(
         config.address_size, config.eid_size, config.max_ttl,
-        routing, link_state, directory, dht if directory == 0 else None,
+        routing, link_state, directory.code, settings,
         _number(config.addr_auth, _AUTHORITIES, "addr_auth", named),
         _number(config.congestion, _CONGESTION, "congestion", named),
         tuple(named),
@@ -144,13 +144,15 @@ def policies(layer: oep.Layer, plugins: Registrations) -> Policies:
     if not 1 <= u.max_ttl <= 255:
         raise ConfigError(f"layer {layer.name} lets packets have {u.max_ttl} hops; 1 to 255 is right")
     routing = plugins.get("routing_policies", _routing_name(u))
-    directory = plugins.get("directory_policies", _name("directory", u.directory, _DIRECTORIES, u))
+    directory = _directory(u, plugins)
+    directory_config, peer = directory.decode_config(u.directory_settings or b"")
     return Policies(
         routing,
         _configured(routing.Config, _link_state_values(u)),
         plugins.get("pff_policies", routing.pff),
         directory,
-        _configured(directory.Config, _dht_values(u)),
+        directory_config,
+        peer,
         plugins.get("address_authorities", _name("addr_auth", u.address_authority, _AUTHORITIES, u)),
         plugins.get("congestion_policies", _name("congestion", u.congestion, _CONGESTION, u)),
     )
@@ -182,18 +184,20 @@ def _link_state_values(u: oep.Unicast) -> Mapping[str, int]:
     return {"ls_t_recalc": ls.t_recalc, "ls_t_update": ls.t_update, "ls_t_timeo": ls.t_timeo}
 
 
-def _dht_values(u: oep.Unicast) -> Mapping[str, int]:
-    dht = u.dht
-    if u.directory == 0 and dht is None:
-        raise ConfigError("the layer says that it uses a DHT, and nothing of its parameters")
-    if dht is None:
-        return {}
-    return {
-        "dht_alpha": dht.alpha, "dht_k": dht.k,
-        "dht_t_expire": dht.t_expire, "dht_t_refresh": dht.t_refresh, "dht_t_replicate": dht.t_replicate,
-    }  # fmt: skip
+def _directory(u: oep.Unicast, plugins: Registrations) -> type[DirectoryPolicy]:
+    known: Mapping[str, type[DirectoryPolicy]] = plugins.registry("directory_policies")
+    for policy in known.values():
+        if policy.code == u.directory:
+            return policy
+    if u.directory == 0:
+        missing: type[DirectoryPolicy] = plugins.get("directory_policies", "dht")  # says what to install
+        return missing
+    words = ", ".join(f"{policy.code} {name}" for name, policy in known.items())
+    raise ConfigError(
+        f"the layer uses directory policy {u.directory}, which nobody here knows; known: {words or 'none'}"
+    )
 
 
-def _configured(cls: type, values: Mapping[str, int]) -> Any:
+def _configured(cls: type, values: Mapping[str, Any]) -> Any:
     """An instance of a policy's configuration from those values that it has a keyword for."""
     return parse_config(cls, {o.name: str(values[o.keyword]) for o in options(cls) if o.keyword in values})

@@ -12,16 +12,16 @@
     |-----------|----------------------------------------------------------------------------------------|
     | layer     | info 1 {name 1, hash 2}, type 2, unicast 3 if type is 1                                |
     | unicast   | transfer 1 {address size 1, EID size 2, max TTL 3, routing 4 {policy 1, link state 2    |
-    |           | {policy 1, t_recalc 2, t_update 3, t_timeo 4}}}, directory 2 {policy 1, dht 2 {alpha 1, |
-    |           | k 2, t_expire 3, t_refresh 4, t_replicate 5, peer 6}}, address authority 3,             |
-    |           | congestion avoidance 4, ours: named 100 {kind 1, name 2}                                |
+    |           | {policy 1, t_recalc 2, t_update 3, t_timeo 4}}}, directory 2 {policy 1, settings 2: a    |
+    |           | message of the policy's own}, address authority 3, congestion avoidance 4,              |
+    |           | ours: named 100 {kind 1, name 2}                                                        |
 
 What is valid in itself is a value here; whether a layer can be like that is for `config` to say.
 """
 
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from ouro_core.model.errors import TooLong, WireError
@@ -34,7 +34,6 @@ __all__ = [
     "ID_SIZE",
     "LONGEST",
     "UNICAST",
-    "Dht",
     "EnrolAck",
     "EnrolRequest",
     "EnrolResponse",
@@ -61,18 +60,6 @@ class LinkState:
 
 
 @frozen
-class Dht:
-    """Parameters of the DHT; times in seconds. `peer`: the address of a member to begin with, 0: none."""
-
-    alpha: int = 3
-    k: int = 8
-    t_expire: int = 86400
-    t_refresh: int = 900
-    t_replicate: int = 900
-    peer: int = 0
-
-
-@frozen
 class Unicast:
     """What all members of a unicast layer have in common. Numbers of policies as in the prototype."""
 
@@ -82,7 +69,7 @@ class Unicast:
     routing: int = 0
     link_state: LinkState | None = LinkState()
     directory: int = 0
-    dht: Dht | None = Dht()
+    directory_settings: bytes | None = field(default=None, repr=False)
     address_authority: int = 0
     congestion: int = 1
     named: tuple[tuple[str, str], ...] = ()
@@ -201,10 +188,8 @@ def _put_layer(m: pb.Layer, layer: Layer) -> None:
     if u.link_state is not None:
         ls, to = u.link_state, transfer.routing.link_state
         to.policy, to.t_recalc, to.t_update, to.t_timeo = ls.policy, ls.t_recalc, ls.t_update, ls.t_timeo
-    if u.dht is not None:
-        dht = directory.dht
-        dht.alpha, dht.k, dht.peer = u.dht.alpha, u.dht.k, u.dht.peer
-        dht.t_expire, dht.t_refresh, dht.t_replicate = u.dht.t_expire, u.dht.t_refresh, u.dht.t_replicate
+    if u.directory_settings is not None:
+        directory.settings = u.directory_settings
     m.unicast.address_authority, m.unicast.congestion = u.address_authority, u.congestion
     for kind, name in u.named:
         m.unicast.named.add(kind=kind, name=name)
@@ -218,13 +203,12 @@ def _layer(m: pb.Layer) -> Layer:
 
 def _unicast(m: pb.Unicast) -> Unicast:
     routing, directory = m.transfer.routing, m.directory
-    ls, dht = routing.link_state, directory.dht
+    ls = routing.link_state
     return Unicast(
         m.transfer.address_size, m.transfer.eid_size, m.transfer.max_ttl,
         routing.policy,
         LinkState(ls.policy, ls.t_recalc, ls.t_update, ls.t_timeo) if routing.HasField("link_state") else None,
         directory.policy,
-        Dht(dht.alpha, dht.k, dht.t_expire, dht.t_refresh, dht.t_replicate, dht.peer)
-        if directory.HasField("dht") else None,
+        directory.settings if directory.HasField("settings") else None,
         m.address_authority, m.congestion, tuple((text(n.kind), text(n.name)) for n in m.named),
     )  # fmt: skip

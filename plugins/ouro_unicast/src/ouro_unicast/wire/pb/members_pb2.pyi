@@ -121,25 +121,9 @@ class LinkState(_message.Message):
     def __init__(self, policy: _Optional[int] = ..., t_recalc: _Optional[int] = ..., t_update: _Optional[int] = ..., t_timeo: _Optional[int] = ...) -> None: ...
 
 class Directory(_message.Message):
-    __slots__ = ("policy", "dht")
+    __slots__ = ("policy", "settings")
     POLICY_FIELD_NUMBER: _ClassVar[int]
-    DHT_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     policy: int
-    dht: Dht
-    def __init__(self, policy: _Optional[int] = ..., dht: _Optional[_Union[Dht, _Mapping]] = ...) -> None: ...
-
-class Dht(_message.Message):
-    __slots__ = ("alpha", "k", "t_expire", "t_refresh", "t_replicate", "peer")
-    ALPHA_FIELD_NUMBER: _ClassVar[int]
-    K_FIELD_NUMBER: _ClassVar[int]
-    T_EXPIRE_FIELD_NUMBER: _ClassVar[int]
-    T_REFRESH_FIELD_NUMBER: _ClassVar[int]
-    T_REPLICATE_FIELD_NUMBER: _ClassVar[int]
-    PEER_FIELD_NUMBER: _ClassVar[int]
-    alpha: int
-    k: int
-    t_expire: int
-    t_refresh: int
-    t_replicate: int
-    peer: int
-    def __init__(self, alpha: _Optional[int] = ..., k: _Optional[int] = ..., t_expire: _Optional[int] = ..., t_refresh: _Optional[int] = ..., t_replicate: _Optional[int] = ..., peer: _Optional[int] = ...) -> None: ...
+    settings: bytes
+    def __init__(self, policy: _Optional[int] = ..., settings: _Optional[bytes] = ...) -> None: ...
