@@ -1,6 +1,7 @@
 """`irm ipcp`: make, configure, connect and list IPCPs (spec: irmd.md 11, shims.md 6)."""
 
 import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 from attrs import evolve
@@ -146,8 +147,9 @@ def _disconnect(session: Session, words: list[str]) -> object:
 
 def _list(session: Session, words: list[str]) -> object:
     given = _parse(session, "list", words, Keyword("type"), Keyword("name"), Keyword("layer"))
+    wanted = {**given.given, **({"type": _without_aliases(given.all("type"))} if "type" in given else {})}
     everything = session.ipcps()
-    ipcps = [ipcp for ipcp in everything if _wanted(ipcp, given)]
+    ipcps = [ipcp for ipcp in everything if _is_wanted(ipcp, wanted)]
     if session.json:
         return ipcps
     if everything:
@@ -157,9 +159,16 @@ def _list(session: Session, words: list[str]) -> object:
     return None
 
 
-def _wanted(ipcp: IpcpInfo, given: Values) -> bool:
+def _without_aliases(words: list[str]) -> list[str]:
+    from .types import Types
+
+    types = Types()
+    return [types.canonical(word) for word in words]
+
+
+def _is_wanted(ipcp: IpcpInfo, wanted: Mapping[str, list[str]]) -> bool:
     shown = {"type": ipcp.type, "name": ipcp.name, "layer": ipcp.layer_name}
-    return all(any(matches(pattern, shown[key]) for pattern in given.all(key)) for key in given.given)
+    return all(any(matches(pattern, shown[key]) for pattern in patterns) for key, patterns in wanted.items())
 
 
 MENU: Final = Menu(

@@ -7,6 +7,7 @@ from typing import Final
 from ..contracts.ipcp import Ipcp
 from ..model.errors import IpcpTypeError
 from ..plugins import PluginHost
+from ..plugins.kinds import named, words_for
 from .keywords import match
 
 __all__ = ["Types"]
@@ -34,8 +35,13 @@ class Types:
 
     def abbreviated(self, word: str) -> type[Ipcp]:
         """The type that `word` is short for. Errors as `get`."""
-        words = dict.fromkeys((*_ORDER, *self._host.ipcp_types))
+        words = dict.fromkeys((*_ORDER, *(w for cls in self.all for w in words_for(cls))))
         return self.get(match(word, words) or word)
+
+    def canonical(self, word: str) -> str:
+        """The name of the type that `word` is an alias of; any other word stays as it is."""
+        cls = named(word, self._host.ipcp_types)
+        return word if cls is None else str(cls.name)
 
     def can_enroll(self, word: str) -> type[Ipcp]:
         """`abbreviated`, among the types that have members to connect to."""

@@ -149,6 +149,8 @@ class Ipcp(ABC):
 
     name: ClassVar[str]
     """The type's word on the command line: at most 10 characters by custom."""
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other words that name it wherever a type is asked for. What is shown is always `name`."""
     Config: ClassVar[type] = NoConfig
     """Frozen attrs class made with `ouro_core.model.config.option`; `bootstrap` gets an instance."""
     carries: ClassVar[bool] = True

@@ -94,7 +94,7 @@ async def apply(configuration: Configuration, irm: AsyncCaller, plugins: PluginH
             if key == "name":
                 await _make_name(irm, name, entry, where)
             else:
-                await _make_ipcp(irm, plugins.ipcp_types[key], name, entry, where)
+                await _make_ipcp(irm, plugins.get("ipcp_types", key), name, entry, where)
 
 
 def _check_type(plugins: PluginHost, key: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from ..contracts.ipcp import Ipcp
 from ..contracts.packets import ClientRef, PacketBroker
 from ..ipcp.launcher import IpcpHandle, IpcpStart, Launcher
 from ..model.errors import Exists, InvalidArgument, IpcpError, OuroError
@@ -63,7 +64,8 @@ class IpcpManager:
             raise InvalidArgument(f'an IPCP cannot be called "{name}": a slash parts the words of RIB paths')
         if any(other.name == name for other in self._registry.ipcps.values()) or name in self._coming:
             raise Exists(f'there is an IPCP called "{name}" already; see: ouro ipcp list')
-        cls = self._plugins.ipcp_types.get(type_name) or self._plugins.get("ipcp_types", type_name)
+        cls: type[Ipcp] = self._plugins.get("ipcp_types", type_name)
+        type_name = cls.name  # it may have been an alias
         record = IpcpRecord(Process(ref, 0, 0, name), type_name, name, broadcast=cls.broadcast, carries=cls.carries)
         start = IpcpStart(ref.id, type_name, name, self._system, self._broker.admit(ref))
         ended: list[str] = []

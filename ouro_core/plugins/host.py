@@ -26,7 +26,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import pluggy
 
@@ -40,7 +40,7 @@ from ..model.config import boolean
 from ..model.errors import ConfigError, InvalidArgument, IpcpTypeError, NotPermitted, PluginError
 from ..model.log import logger
 from .installed import BUILTINS, GROUP, HOSTS, Plugin, PluginState, PluginStatus, builtins, discover
-from .kinds import BROUGHT_BY, KINDS, check_member, singular
+from .kinds import BROUGHT_BY, KINDS, check_member, named, singular, words_for
 
 __all__ = ["PluginHost"]
 
@@ -311,39 +311,42 @@ class PluginHost:
 
     def _check_member(self, kind: str, item: Any, others: Mapping[str, Any]) -> None:
         check_member(self._kinds[kind], item)
-        for attribute in _UNIQUE:
-            value = getattr(item, attribute, None)
-            for other in (*self._registries[kind].values(), *others.values()) if value is not None else ():
-                if getattr(other, attribute, None) == value:
-                    owner = self._owner(kind, other.name) or "itself"
-                    raise PluginError(f"the {attribute} {value!r} of {item!r:.80} is taken by {owner}")
+        for other in (*self._registries[kind].values(), *others.values()):
+            for attribute in _UNIQUE:
+                value = getattr(item, attribute, None)
+                if value is not None and getattr(other, attribute, None) == value:
+                    self._taken(kind, f"{attribute} {value!r}", item, other)
+            for word in set(words_for(item)) & set(words_for(other)):
+                self._taken(kind, f"word {word!r}", item, other)
+
+    def _taken(self, kind: str, what: str, item: Any, other: Any) -> NoReturn:
+        raise PluginError(f"the {what} of {item!r:.80} is taken by {self._owner(kind, other.name) or 'itself'}")
 
     def _owner(self, kind: str, name: str) -> Plugin | None:
         return next((p for p in self._all() if name in p.registered.get(kind, ())), None)
 
     def get(self, kind: str, name: str) -> Any:
-        """The member `name` of a kind. IpcpTypeError (ipcp_types), else InvalidArgument: unknown; says what is known
-        and, where we know it, which distribution brings it.
+        """The member of a kind that is called `name`, or has it among its aliases. IpcpTypeError (ipcp_types), else
+        InvalidArgument: unknown; says what is known and, where we know it, which distribution brings it.
         """
         with self._lock:
             # what `load_only` loaded, then the built-ins, then everything
-            found: Mapping[str, Any] = self._fill(kind) if self._narrow and kind in KINDS else {}
-            if name not in found:
-                found = self.registry(kind)
-            if name not in found and self._narrow:
+            member = named(name, self._fill(kind)) if self._narrow and kind in KINDS else None
+            if member is None:
+                member = named(name, self.registry(kind))
+            if member is None and self._narrow:
                 self.load()
-                found = self.registry(kind)
-            if name in found:
-                return found[name]
+                member = named(name, self.registry(kind))
+            if member is not None:
+                return member
             error = IpcpTypeError if kind == "ipcp_types" else InvalidArgument
-            known = ", ".join(found) or "none"
+            known = ", ".join(self.registry(kind)) or "none"
             raise error(f'no {singular(kind)} is called "{name}"; known: {known}{self._advice(kind, name)}')
 
     def provider(self, kind: str, name: str) -> str:
         """The entry point that brought a member, for `load_only` in another process. Errors as `get`."""
         with self._lock:
-            self.get(kind, name)
-            owner = self._owner(kind, name)
+            owner = self._owner(kind, self.get(kind, name).name)
             assert owner is not None  # whatever is in a registry was put there by a plugin
             return owner.name
 

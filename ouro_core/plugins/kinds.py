@@ -10,7 +10,7 @@ from ..contracts.ipcp import Ipcp
 from ..contracts.packets import PacketSystem
 from ..model.errors import PluginError
 
-__all__ = ["BROUGHT_BY", "KINDS", "check_member", "singular"]
+__all__ = ["BROUGHT_BY", "KINDS", "check_member", "named", "singular", "words_for"]
 
 KINDS: Final[Mapping[str, Any]] = {
     "ipcp_types": type[Ipcp],
@@ -27,6 +27,7 @@ KINDS: Final[Mapping[str, Any]] = {
 BROUGHT_BY: Final[Mapping[str, Mapping[str, str]]] = {
     "ipcp_types": {
         "eth-dix": "ouro-eth", "eth-llc": "ouro-eth", "udp4": "ouro-udp", "udp6": "ouro-udp",
+        "udp": "ouro-udp",
         "unicast": "ouro-unicast", "broadcast": "ouro-unicast",
     },
     "directory_policies": {"dht": "ouro-dht"},
@@ -50,9 +51,24 @@ def check_member(base: Any, item: Any) -> None:
         raise PluginError(f"{item!r:.80} is not {wanted}")
     if inspect.isabstract(item):
         raise PluginError(f"{item.__name__} does not implement {', '.join(sorted(item.__abstractmethods__))}")
-    name = getattr(item, "name", None)
-    if not isinstance(name, str) or not name.isprintable() or len(name.split()) != 1:
-        raise PluginError(f"the name of {item!r:.80} is {name!r}; it needs one word")
+    _check_word("name", getattr(item, "name", None), item)
+    for alias in words_for(item)[1:]:
+        _check_word("alias", alias, item)
+
+
+def _check_word(what: str, word: object, item: Any) -> None:
+    if not isinstance(word, str) or not word.isprintable() or len(word.split()) != 1:
+        raise PluginError(f"the {what} of {item!r:.80} is {word!r}; it needs one word")
+
+
+def words_for(item: Any) -> tuple[str, ...]:
+    """What names a member: its name, then its aliases if its kind has such."""
+    return item.name, *getattr(item, "aliases", ())
+
+
+def named(word: str, members: Mapping[str, Any]) -> Any:
+    """The member that a word names; None: there is none."""
+    return members.get(word) or next((item for item in members.values() if word in words_for(item)), None)
 
 
 def singular(kind: str) -> str:

@@ -35,6 +35,10 @@ GARBAGE = {
     "no name": ("ipcp_types", "return [type('Nameless', (ipcp(''),), {'name': None})]", "is None; it needs one word"),
     "two words": ("ipcp_types", "return [ipcp('two words')]", "is 'two words'; it needs one word"),
     "an empty name": ("ipcp_types", "return [ipcp('')]", "is ''; it needs one word"),
+    "an alias of two words": (
+        "ipcp_types", "return [type('T', (ipcp('t'),), {'aliases': ('a b',)})]", "the alias of"),
+    "an alias that is a name": (
+        "ipcp_types", "return [ipcp('a'), type('T', (ipcp('t'),), {'aliases': ('a',)})]", "the word 'a' of"),
     "a name twice": ("digests", "return [Sum('a', 1), Sum('a', 2)]", "name 'a' of"),
     "a nid twice": ("digests", "return [Sum('a', 1), Sum('b', 1)]", "is taken by itself"),
     "a taken name": ("digests", "return [Sum('good', 5)]", 'is taken by plugin "good" (ouro-good 1.0)'),
