@@ -76,7 +76,7 @@ def test_vectors(text: str, value: Any) -> None:
 
 def test_known_answers_of_enrolment_with_other_values() -> None:
     layer = oep.Layer("lay1", 3, oep.UNICAST, oep.Unicast(
-        8, 8, 255, 0, oep.LinkState(2, 2, 5, 20), 0, bytes.fromhex("080310041880a305208407288407" "30c4e6889101"), 0, 0
+        8, 8, 255, 0, oep.LinkState(2, 2, 5, 20), 0, bytes.fromhex("080310041880a305208407288407" "30c4e6888901"), 0, 0
     ))  # fmt: skip
     data = bytes.fromhex(
         "0a0810111213141516171080e2cfaa0618959aef3a20002a430a080a046c617931100310011a350a150808100818ff01220c08001208"
