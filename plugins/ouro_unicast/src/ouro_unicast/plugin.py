@@ -3,8 +3,8 @@
 from ouro_core.contracts.ipcp import Ipcp
 from ouro_core.hookspecs import hookimpl
 
-from . import addresses, congestion, pff
-from .contracts import AddressAuthority, CongestionPolicy, PffPolicy
+from . import addresses, congestion, pff, routing
+from .contracts import AddressAuthority, CongestionPolicy, PffPolicy, RoutingPolicy
 
 OURO_API = (1, 0)
 
@@ -12,6 +12,11 @@ OURO_API = (1, 0)
 @hookimpl
 def ouro_register_ipcp_types() -> list[type[Ipcp]]:
     return []
+
+
+@hookimpl
+def ouro_register_routing_policies() -> list[type[RoutingPolicy]]:
+    return list(routing.POLICIES)
 
 
 @hookimpl
