@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from ouro_core.model import irm_requests as r
+from ouro_core.model.capability import Capability
 from ouro_core.model.errors import NotFound
 from ouro_core.model.flow import FlowInfo
 from ouro_core.model.layer import IpcpInfo, LayerInfo
@@ -128,6 +129,12 @@ class IrmMethods:
     async def unreg_name(self, name: str, ipcp: Ipcp) -> None:
         """The reverse of `reg_name`."""
         await self.call(r.UnregName(name, await self._ipcp(ipcp)))
+
+    async def probe_name(self, name: str) -> Capability:
+        """What the node can do beyond the prototype that a flow to this name would lead to; `Capability(0)`: it is one
+        of the prototype, or does not answer. UnknownName, IpcpError: nobody knows the name.
+        """
+        return (await self.call(r.ProbeName(name))).capabilities
 
     async def bind_program(self, path: str, name: str, args: Iterable[str] = (), auto: bool = False) -> None:
         """Processes of this program may accept for the name; with `auto` it is started when nobody accepts."""
@@ -312,6 +319,7 @@ class Irm:
     destroy_name = _blocking(IrmMethods.destroy_name)
     list_names = _blocking(IrmMethods.list_names)
     reg_name = _blocking(IrmMethods.reg_name)
+    probe_name = _blocking(IrmMethods.probe_name)
     unreg_name = _blocking(IrmMethods.unreg_name)
     bind_program = _blocking(IrmMethods.bind_program)
     unbind_program = _blocking(IrmMethods.unbind_program)

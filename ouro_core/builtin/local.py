@@ -10,6 +10,7 @@ from typing import Final
 from ..contracts.ipcp import ArrivedFlow, Ipcp, IpcpContext, NFlow, NoConfig
 from ..contracts.packets import Mover
 from ..hookspecs import hookimpl
+from ..model.capability import Capability
 from ..model.errors import InvalidArgument, UnknownName
 from ..model.ipcp_requests import FlowReply
 from ..model.layer import LayerInfo
@@ -87,6 +88,10 @@ class LocalIpcp(Ipcp):
 
     async def query(self, hash: bytes) -> bool:
         return hash in self._hashes
+
+    async def capabilities(self, hash: bytes) -> Capability:
+        """Every member is this host."""
+        return self.ctx.capabilities
 
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> FlowReply:
         if hash not in self._hashes:

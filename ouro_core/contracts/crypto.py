@@ -64,6 +64,9 @@ class Suite(ABC):
     ranks count as equally strong. For authenticators only the order in listings."""
     unavailable: str | None = None
     """None: works here. Else why not and what to do about it, one line: "needs OpenSSL 3.5 or liboqs; install ..."."""
+    post_quantum: bool = False
+    """Whether it is meant to hold against quantum computers; what `pqc` in an enc.conf bars or requires. Of interest
+    for key exchanges and authenticators."""
     provider: str = ""
     """What does the work, for listings: the library ("cryptography"), "own" for code of the plugin itself, "" when
     that says no more than the plugin's name."""
@@ -178,6 +181,7 @@ class KemSuite(KexSuite):
     """
 
     kind: KexKind = KexKind.KEM
+    post_quantum = True
 
     @abstractmethod
     def encapsulate(self, public: bytes) -> Encapsulation:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol
 
 from attrs import frozen
 
+from ..model.capability import Capability
 from ..model.errors import NotSupported
 from ..model.ipcp_requests import FlowReply
 from ..model.irm_requests import Allocation
@@ -102,6 +103,8 @@ class IpcpContext(ABC):
     """Its own node of the RIB. `info`, `flows` and `packets` are published there by the host."""
     log: logging.Logger
     """Its logger; `log.log(PP, ...)` of `ouro_core.model.log` is protocol debugging."""
+    capabilities: Capability
+    """What this node can do beyond the prototype: what carriers tell their peers."""
     random: random.Random
     """Its source of randomness for protocol decisions; seeded in simulations, not for keys."""
 
@@ -186,10 +189,17 @@ class Ipcp(ABC):
         """Whether the layer knows `hash`. The IRM waits 200 ms, then takes it for no."""
         raise self._unsupported("be queried")
 
+    async def capabilities(self, hash: bytes) -> Capability:
+        """What the member can do, beyond the prototype, that a flow to `hash` leads to; `Capability(0)`: nothing, or
+        nobody knows. Types whose carrier can ask (`ouro_core.oap.carrier`) do, unless they know; they have 1 s.
+        """
+        return Capability(0)
+
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> FlowReply:
         """Request a flow to `hash` and wait for the far end's answer.
 
-        `data` goes along unread. Raises the error that the far end answered with, FlowTimeout when it did not answer.
+        `data` goes along unread. Raises the error that the far end answered with, FlowTimeout when it did not answer,
+        TooLong when there is no room for `data` and the far end takes no fragments.
         After an error or cancellation `flow.end` must be out of use.
         """
         raise self._unsupported("allocate flows")

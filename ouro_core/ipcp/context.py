@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from ..contracts.ipcp import ArrivedFlow, IpcpContext, Registrations
@@ -10,12 +11,14 @@ from ..contracts.packets import End, FlowEnd, PacketClient
 from ..frct.ordered import FrctPipeline, above
 from ..frct.pipeline import stages_for
 from ..frct.ticker import Ticker
+from ..model.capability import Capability
 from ..model.errors import IpcpStateError, OuroError
 from ..model.flow import FlowState, Grant
 from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowClosed, FlowDealloc
 from ..model.log import logger
 from ..model.qos import RAW, QosSpec
 from ..model.request import AsyncCaller, Request
+from ..plugins.suites import own_capabilities
 from ..rib import Rib
 from ..rpc.fds import close_fds, close_grants
 from .flows import FlowTable
@@ -54,6 +57,10 @@ class Context(IpcpContext):
         self._lower: dict[int, tuple[FlowEnd, Ticker | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._messages: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def capabilities(self) -> Capability:  # type: ignore[override]
+        return own_capabilities(self.plugins)
 
     # ------------------------------------------------------------ asking the IRM
 

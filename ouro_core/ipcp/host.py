@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from ..contracts.ipcp import Ipcp, Registrations
 from ..contracts.packets import PacketClient
+from ..model.capability import Capability
 from ..model.config import parse_config
 from ..model.errors import InvalidArgument, IpcpError, IpcpStateError, NotSupported, OuroError
 from ..model.flow import FlowState, Grant
@@ -26,6 +27,7 @@ from ..model.ipcp_requests import (
     Found,
     IpcpAsk,
     IpcpBootstrap,
+    IpcpCapabilities,
     IpcpConnect,
     IpcpDisconnect,
     IpcpEnroll,
@@ -37,7 +39,7 @@ from ..model.ipcp_requests import (
     IpcpShutdown,
     IpcpUnreg,
 )
-from ..model.irm_requests import RibList, RibNames, RibRead, RibText, SetDebug
+from ..model.irm_requests import PeerCapabilities, RibList, RibNames, RibRead, RibText, SetDebug
 from ..model.layer import NOT_ENROLLED, IpcpState, LayerInfo
 from ..model.log import logger, set_debug
 from ..model.names import check_name
@@ -176,7 +178,7 @@ class IpcpHost:
 
     def _check(self, command: _Command, request: Request[Any]) -> None:
         operation = command.operation
-        if getattr(self._cls, operation) is getattr(Ipcp, operation):
+        if operation != "capabilities" and getattr(self._cls, operation) is getattr(Ipcp, operation):
             raise NotSupported(f"an IPCP of type {self._cls.name} has no operation {operation}")
         if self.layer is not None and command.state is IpcpState.BOOT:
             raise IpcpStateError(f"IPCP {self._name} is already in layer {self.layer.name}")
@@ -251,6 +253,9 @@ class IpcpHost:
 
     async def _query(self, request: IpcpQuery) -> Found:
         return Found(bool(await self._ipcp.query(request.hash)))
+
+    async def _capabilities(self, request: IpcpCapabilities) -> PeerCapabilities:
+        return PeerCapabilities(Capability(await self._ipcp.capabilities(request.hash)))
 
     # ------------------------------------------------------------ flows
 
@@ -376,6 +381,7 @@ _COMMANDS: Final[Mapping[type, _Command]] = {
     IpcpReg: _Command("reg", IpcpState.OPERATIONAL, IpcpHost._reg),
     IpcpUnreg: _Command("unreg", IpcpState.OPERATIONAL, IpcpHost._unreg),
     IpcpQuery: _Command("query", IpcpState.OPERATIONAL, IpcpHost._query),
+    IpcpCapabilities: _Command("capabilities", IpcpState.OPERATIONAL, IpcpHost._capabilities),
     IpcpFlowAlloc: _Command("flow_alloc", IpcpState.OPERATIONAL, IpcpHost._flow_alloc),
     IpcpFlowJoin: _Command("flow_join", IpcpState.OPERATIONAL, IpcpHost._flow_join),
     IpcpFlowDealloc: _Command("flow_dealloc", IpcpState.OPERATIONAL, IpcpHost._flow_dealloc),

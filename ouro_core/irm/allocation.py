@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from ..contracts.packets import ClientRef, PacketBroker, State
 from ..ipcp.launcher import IpcpHandle
+from ..model.capability import Capability
 from ..model.errors import (
     AuthenticationFailed,
     CryptError,
@@ -42,7 +43,7 @@ from ..model.errors import (
     UnknownName,
 )
 from ..model.flow import MAX_FLOWS, FlowState
-from ..model.ipcp_requests import FlowReply, IpcpFlowAlloc, IpcpFlowDealloc, IpcpFlowJoin, IpcpQuery
+from ..model.ipcp_requests import FlowReply, IpcpCapabilities, IpcpFlowAlloc, IpcpFlowDealloc, IpcpFlowJoin, IpcpQuery
 from ..model.irm_requests import Allocation, Arrival, FlowAccept, FlowAlloc, FlowArrived, FlowJoin
 from ..model.layer import IpcpState
 from ..model.log import logger
@@ -51,11 +52,13 @@ from ..model.qos import NP1
 from ..model.request import Request
 from ..oap import OapResult, Security
 from ..plugins import PluginHost
+from ..plugins.suites import own_capabilities
 from ..rpc.steps import Promise, begin
 from .exchange import Exchanges
 from .programs import Child, Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry, Segment, Waiter
 from .settings import (
+    CAPABILITIES_TIMEOUT,
     DEALLOC_TIMEOUT,
     DIRECT_MPL,
     FLOW_ALLOC_TIMEOUT,
@@ -138,6 +141,8 @@ class Allocator:
     ) -> Allocation:
         peer = ("user", process.uid)
         with self._answering(waiter):
+            if security.pqc is not None:
+                security = self._exchanges.towards(request.dst, security, own_capabilities(self._plugins))
             context = await self._exchanges.prepare(peer, request, security)
             response, theirs = await self._exchanges.serve(peer, name, waiter, context.request)
             ours = await self._exchanges.complete(peer, context, response)
@@ -190,6 +195,26 @@ class Allocator:
         except (OuroError, TimeoutError):
             return False
 
+    async def probe(self, dst: str) -> Capability:
+        """What the node can do that a flow to this name would lead to. UnknownName, IpcpError: nobody knows it."""
+        if self._settings.direct and self._served_here(dst) is not None:
+            return own_capabilities(self._plugins)
+        ipcp = await self._find_layer(dst)
+        if ipcp.layer is None:
+            raise IpcpError(f"IPCP {ipcp.name} went away")
+        return await self._capabilities(ipcp, hash_name(dst, ipcp.layer.hash))
+
+    @staticmethod
+    async def _capabilities(ipcp: IpcpRecord, hashed: bytes) -> Capability:
+        if ipcp.handle is None:
+            raise IpcpError(f"IPCP {ipcp.name} went away")
+        try:
+            async with asyncio.timeout(CAPABILITIES_TIMEOUT):
+                return (await ipcp.handle.call(IpcpCapabilities(hashed))).capabilities
+        except (OuroError, TimeoutError) as e:
+            log.debug("IPCP %s cannot say what its peer can do: %r", ipcp.name, e)
+            return Capability(0)
+
     async def _alloc_layer(
         self, process: Process, request: FlowAlloc, security: Security, ipcp: IpcpRecord
     ) -> Allocation:
@@ -199,9 +224,12 @@ class Allocator:
         peer = ("user", process.uid)
         flow = self._registry.create_flow(process, request.dst, request.qos, ipcp)
         try:
+            hashed = hash_name(request.dst, layer.hash)
+            if security.pqc is not None and self._exchanges.asks_peer(security):
+                able = await self._capabilities(ipcp, hashed)
+                security = self._exchanges.towards(request.dst, security, able)
             grant = self._segment(flow, ipcp).flow.grant(1) if ipcp.carries else None
             context = await self._exchanges.prepare(peer, request, security)
-            hashed = hash_name(request.dst, layer.hash)
             reply = await self._ask(flow, handle, IpcpFlowAlloc(flow.id, hashed, request.qos, context.request, grant))
             return self._allocated(flow, reply.mpl, await self._exchanges.complete(peer, context, reply.data))
         except BaseException:

@@ -9,6 +9,7 @@ from typing import Final
 
 from attrs import evolve
 
+from ..model.capability import Capability
 from ..model.errors import OuroError
 from ..model.irm_requests import FlowAlloc
 from ..model.log import PP, logger
@@ -22,8 +23,10 @@ from ..oap import (
     Prepare,
     ReplayGuard,
     Security,
+    asks_peer,
     message_lines,
     shows_certificate,
+    towards,
 )
 from ..plugins import PluginHost
 from .registry import Name, Registry, Waiter
@@ -60,6 +63,18 @@ class Exchanges:
         """What a client of this name has to keep to. CryptError, AuthenticationFailed."""
         try:
             return self._configured(Side.CLIENT, dst)
+        except OuroError as e:
+            self._failed(_ASKING, dst, e)
+            raise
+
+    def asks_peer(self, security: Security) -> bool:
+        """Whether a client has to know what its peer can do, before `towards`."""
+        return asks_peer(self.suites, security)
+
+    def towards(self, dst: str, security: Security, peer: Capability) -> Security:
+        """What a client asks this peer for. CryptError."""
+        try:
+            return towards(self.suites, security, peer)
         except OuroError as e:
             self._failed(_ASKING, dst, e)
             raise

@@ -33,7 +33,7 @@ from ..contracts.crypto import Credentials, KemSuite
 from ..model.errors import AuthenticationFailed, CryptError, OuroError
 from ..model.log import logger
 from ..model.names import NameInfo
-from ..oap import PLAIN, Encryption, KemMode, OapSuites, Security
+from ..oap import PLAIN, Encryption, KemMode, OapSuites, PqPolicy, Security
 from .security_conf import EncConf, parse_enc_conf
 
 __all__ = ["STORE", "SecurityFiles", "Side", "SidePaths", "default_directory"]
@@ -152,7 +152,18 @@ class SecurityFiles:
         if conf is None:
             return PLAIN if credentials is None else Security(credentials=credentials)
         static = self.static_key(side, paths, conf.encryption) if conf.encryption else None
-        return Security(conf.encryption, credentials, (), conf.require_peer, static)
+        self.check_policy(paths, conf, credentials)
+        return Security(conf.encryption, credentials, (), conf.require_peer, static, conf.pqc)
+
+    def check_policy(self, paths: SidePaths, conf: EncConf, credentials: Credentials | None) -> None:
+        """AuthenticationFailed: the certificate is of a kind that the policy bars."""
+        if credentials is None or conf.pqc is not PqPolicy.OFF:
+            return
+        for family in self._suites.authenticators.available():
+            if family.post_quantum and family.accepts(credentials.certificate):
+                raise AuthenticationFailed(
+                    f"{paths.crt} has a post-quantum key ({family.name}), and pqc = off in {paths.enc}"
+                )
 
     def enc_conf(self, paths: SidePaths) -> EncConf | None:
         """None: there is no such file. CryptError."""

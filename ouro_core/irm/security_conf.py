@@ -10,10 +10,11 @@
 | kdf, digest | sha256, sha3-512, ... | sha256 |
 | kem_mode | server, client: who encapsulates, when the key exchange is a KEM | server |
 | auth | optional, required: whether a peer may come without certificate; ours, the prototype ignores it | optional |
+| pqc | off, prefer, require: post-quantum algorithms; ours, the prototype ignores it | as the other lines say |
 
 A later line replaces an earlier one. A line that is exactly `none` makes the flow plain and ends the file; of what
-stands above it only `auth` is kept. An unknown key is ignored with a warning, as the prototype ignores it; an unknown
-value is an error for the whole file.
+stands above it only `auth` and `pqc` are kept, and `pqc = require` is an error with it. An unknown key is ignored with
+a warning, as the prototype ignores it; an unknown value is an error for the whole file.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from ..model.errors import CryptError
-from ..oap import Encryption, KemMode, OapSuites, SuiteTable
+from ..oap import Encryption, KemMode, OapSuites, PqPolicy, SuiteTable
 
 __all__ = ["MAX_LINE", "EncConf", "parse_enc_conf"]
 
@@ -30,7 +31,9 @@ MAX_LINE: Final = 255
 """Bytes of a line; the prototype cuts longer ones."""
 _AUTH: Final = {"optional": False, "required": True}
 _MODES: Final = {mode.value: mode for mode in KemMode}
-_KEYS: Final = ("kex", "cipher", "kdf", "digest", "kem_mode", "auth")
+_POLICIES: Final = {policy.value: policy for policy in PqPolicy}
+_WORDS: Final[Mapping[str, Mapping[str, object]]] = {"kem_mode": _MODES, "auth": _AUTH, "pqc": _POLICIES}
+_KEYS: Final = ("kex", "cipher", "kdf", "digest", *_WORDS)
 
 
 @frozen
@@ -40,6 +43,7 @@ class EncConf:
     encryption: Encryption | None
     require_peer: bool = False
     warnings: tuple[str, ...] = ()
+    pqc: PqPolicy | None = None
 
 
 def parse_enc_conf(content: bytes, path: str, suites: OapSuites) -> EncConf:
@@ -47,6 +51,7 @@ def parse_enc_conf(content: bytes, path: str, suites: OapSuites) -> EncConf:
     algorithm that is not available here, a line that is too long.
     """
     found: dict[str, str] = {}
+    places: dict[str, str] = {}
     warnings = []
     plain = False
     for number, raw in enumerate(content.split(b"\n"), 1):
@@ -69,17 +74,25 @@ def parse_enc_conf(content: bytes, path: str, suites: OapSuites) -> EncConf:
         except CryptError as e:
             hint = "; a comment needs a line of its own" if "#" in value else ""
             raise CryptError(f"{where}: {e}{hint}") from None
-        found[key] = value
+        found[key], places[key] = value, where
     required = _AUTH[found.pop("auth", "optional")]
-    return EncConf(None if plain else _encryption(found, path, suites), required, tuple(warnings))
+    policy = _POLICIES[found.pop("pqc")] if "pqc" in found else None
+    if plain and policy is PqPolicy.REQUIRE:
+        raise CryptError(f"{places['pqc']}: pqc = require, and `none` makes the flow plain; remove one of the two")
+    encryption = None if plain else _encryption(found, path, suites)
+    if encryption is not None and policy is PqPolicy.OFF and suites.kexes.named(encryption.kex).post_quantum:
+        raise CryptError(
+            f"{places['kex']}: {encryption.kex} is post-quantum, and pqc = off; take another, such as X25519"
+        )
+    return EncConf(encryption, required, tuple(warnings), policy)
 
 
 def _check(key: str, value: str, suites: OapSuites) -> None:
     """CryptError unless this value can be used here."""
-    if key in ("kem_mode", "auth"):
-        known: Mapping[str, object] = _MODES if key == "kem_mode" else _AUTH
-        if value not in known:
-            raise CryptError(f'unknown {key} "{value}"; known: {", ".join(known)}')
+    words = _WORDS.get(key)
+    if words is not None:
+        if value not in words:
+            raise CryptError(f'unknown {key} "{value}"; known: {", ".join(words)}')
         return
     tables: Mapping[str, SuiteTable[Any]] = {
         "kex": suites.kexes, "cipher": suites.ciphers, "kdf": suites.kdfs, "digest": suites.digests,

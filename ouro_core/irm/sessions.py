@@ -219,6 +219,10 @@ class Session:
         check_name(request.name)
         await self._irm.ipcps.unreg(self._irm.registry.ipcp(request.ipcp), request.name)
 
+    async def probe_name(self, request: r.ProbeName) -> r.PeerCapabilities:
+        self._administer()
+        return r.PeerCapabilities(await self._irm.allocator.probe(check_name(request.name)))
+
     async def create_ipcp(self, request: r.CreateIpcp) -> Any:
         self._administer()
         record = await self._irm.ipcps.create(request.type, request.name, self._irm.new_ref())
@@ -304,6 +308,7 @@ _HANDLERS: dict[type, Any] = {
     r.UnbindIpcp: Session.unbind_ipcp,
     r.RegName: Session.reg_name,
     r.UnregName: Session.unreg_name,
+    r.ProbeName: Session.probe_name,
     r.CreateIpcp: Session.create_ipcp,
     r.DestroyIpcp: Session.destroy_ipcp,
     r.ListIpcps: Session.list_ipcps,

@@ -13,6 +13,8 @@ __all__ = ["IrmSettings"]
 
 QUERY_TIMEOUT: Final = 0.2
 """Seconds an IPCP has for "is this name in your layer"."""
+CAPABILITIES_TIMEOUT: Final = 1.0
+"""Seconds an IPCP has to find out what a peer can do; who does not say is one of the prototype."""
 FLOW_ALLOC_TIMEOUT: Final = 20.0
 """Seconds for an allocation or join when the application does not say."""
 ACCEPT_WINDOW: Final = 1.0

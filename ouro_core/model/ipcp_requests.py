@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from .flow import Grant
-from .irm_requests import RibText
+from .irm_requests import PeerCapabilities, RibText
 from .layer import LayerInfo
 from .qos import RAW, QosSpec
 from .request import Request
@@ -54,6 +54,13 @@ class Found:
 @frozen
 class IpcpQuery(Request[Found]):
     """Is this hash in your layer?"""
+
+    hash: bytes
+
+
+@frozen
+class IpcpCapabilities(Request[PeerCapabilities]):
+    """What can the member do that this hash is registered at?"""
 
     hash: bytes
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from attrs import field, frozen
 
+from .capability import Capability
 from .flow import FlowInfo, Grant
 from .layer import IpcpInfo, LayerInfo
 from .names import NameInfo
@@ -192,6 +193,20 @@ class UnregName(Request[None]):
 
     name: str
     ipcp: int
+
+
+@frozen
+class PeerCapabilities:
+    """What a node can do beyond the prototype, as far as is known: `Capability`."""
+
+    capabilities: Capability
+
+
+@frozen
+class ProbeName(Request[PeerCapabilities]):
+    """What can the node do that a flow to this name would lead to? Asks it, when it is another one."""
+
+    name: str
 
 
 # ---------------------------------------------------------------- IPCPs

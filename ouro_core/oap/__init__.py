@@ -14,13 +14,15 @@ that no authenticator takes is no certificate of ours (EAUTH).
 
 from .client import OapClient, OapContext
 from .jobs import Answer, Complete, OapJob, Prepare, shows_certificate
+from .policy import HYBRID, asks_peer, towards
 from .replay import ReplayGuard
-from .security import PLAIN, Encryption, KemMode, OapResult, Security
+from .security import PLAIN, Encryption, KemMode, OapResult, PqPolicy, Security
 from .server import OapRequest, OapServer, answer
 from .suites import OapSuites, SuiteTable
 from .trace import header_lines, message_lines
 
 __all__ = [
+    "HYBRID",
     "PLAIN",
     "Answer",
     "Complete",
@@ -33,12 +35,15 @@ __all__ = [
     "OapResult",
     "OapServer",
     "OapSuites",
+    "PqPolicy",
     "Prepare",
     "ReplayGuard",
     "Security",
     "SuiteTable",
     "answer",
+    "asks_peer",
     "header_lines",
     "message_lines",
     "shows_certificate",
+    "towards",
 ]

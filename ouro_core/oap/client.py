@@ -10,7 +10,7 @@ from ouro_core.model.errors import AuthenticationFailed, CryptError, WireError
 from ouro_core.wire.oap import ID_SIZE, OapHeader
 
 from .exchange import authenticate, derive, sealed
-from .security import PLAIN, Encryption, KemMode, OapResult, Security
+from .security import PLAIN, Encryption, KemMode, OapResult, PqPolicy, Security
 from .suites import OapSuites
 
 __all__ = ["OapClient", "OapContext"]
@@ -46,7 +46,7 @@ class OapClient:
         header, private, key = OapHeader(self._random(ID_SIZE), now, data=data), b"", None
         if security.encryption is not None:
             header, private, key = self._offer(header, security, security.encryption)
-        return OapContext(dst, header, sealed(self._suites, security, header), security, private, key)
+        return OapContext(dst, header, sealed(self._suites.under(security), security, header), security, private, key)
 
     def complete(self, context: OapContext, response: bytes, now: int) -> OapResult:
         """The outcome of the allocation. CryptError for every failure, as the prototype reports it; the message and the
@@ -58,7 +58,7 @@ class OapClient:
             raise CryptError(f"response of {context.dst}: {error}") from error
 
     def _complete(self, context: OapContext, response: bytes, now: int) -> OapResult:
-        suites, sent = self._suites, context.header
+        suites, sent = self._suites.under(context.security), context.header
         digest = suites.request_hash(sent.md_nid)
         header = OapHeader.decode(
             response, hash_size=digest.size, ciphers=suites.known_ciphers, digests=suites.known_digests
@@ -80,8 +80,10 @@ class OapClient:
         self, header: OapHeader, security: Security, encryption: Encryption
     ) -> tuple[OapHeader, bytes, bytes | None]:
         """The header with what we ask for, our private key, and the flow's key when we know it already."""
-        suites = self._suites
+        suites = self._suites.under(security)
         kex, kdf = suites.kexes.named(encryption.kex), suites.kdfs.named(encryption.kdf)
+        if security.pqc is PqPolicy.REQUIRE and not kex.post_quantum:
+            raise CryptError(f"pqc = require, and {kex.name} is classical")
         header = evolve(
             header,
             cipher_nid=suites.ciphers.named(encryption.cipher).nid,
@@ -101,7 +103,7 @@ class OapClient:
 
     def _key(self, context: OapContext, encryption: Encryption, header: OapHeader) -> bytes:
         """The flow's key, after checking that what the server chose is at least what we asked for (oap.md 8.3)."""
-        suites, ours = self._suites, context.header
+        suites, ours = self._suites.under(context.security), context.header
         if not header.cipher_nid:
             raise CryptError("the server did not choose a cipher")
         self._not_weaker(suites.ciphers.numbered(header.cipher_nid), suites.ciphers.named(encryption.cipher))

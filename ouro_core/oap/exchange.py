@@ -61,6 +61,9 @@ def _authenticator(suites: OapSuites, certificate: bytes) -> Authenticator:
     for authenticator in suites.authenticators.available():
         if authenticator.accepts(certificate):
             return authenticator
+    for barred in suites.authenticators.barred():
+        if barred.accepts(certificate):
+            raise AuthenticationFailed(f"the certificate has a post-quantum key ({barred.name}), and pqc = off")
     known = ", ".join(known.name for known in suites.authenticators.available()) or "none"
     raise AuthenticationFailed(
         f"no authenticator takes the certificate of {len(certificate)} bytes; available: {known}"

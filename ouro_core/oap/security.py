@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from ouro_core.contracts.crypto import Credentials
 
-__all__ = ["PLAIN", "Encryption", "KemMode", "OapResult", "Security"]
+__all__ = ["PLAIN", "Encryption", "KemMode", "OapResult", "PqPolicy", "Security"]
 
 
 class KemMode(Enum):
@@ -14,6 +14,14 @@ class KemMode(Enum):
 
     SERVER = "server"
     CLIENT = "client"
+
+
+class PqPolicy(Enum):
+    """Whether post-quantum algorithms are used: `ouro_core.oap.policy`."""
+
+    OFF = "off"
+    PREFER = "prefer"
+    REQUIRE = "require"
 
 
 @frozen
@@ -40,6 +48,8 @@ class Security:
     """Refuse a peer without a certificate."""
     static_key: bytes | None = field(default=None, repr=False)
     """Content of the key file of client encapsulation: the server's kex.key.*, the client's kex.srv.pub.*."""
+    pqc: PqPolicy | None = None
+    """None: post-quantum algorithms are algorithms like others."""
 
 
 PLAIN = Security()

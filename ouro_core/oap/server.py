@@ -13,8 +13,9 @@ from ouro_core.model.errors import AuthenticationFailed, CryptError, WireError
 from ouro_core.wire.oap import OapHeader
 
 from .exchange import authenticate, derive, kdf_of, sealed
+from .policy import HYBRID
 from .replay import ReplayGuard
-from .security import PLAIN, OapResult, Security
+from .security import PLAIN, OapResult, PqPolicy, Security
 from .suites import OapSuites, SuiteTable
 
 __all__ = ["OapRequest", "OapServer", "answer", "kex_of"]
@@ -61,7 +62,7 @@ def answer(
     suites: OapSuites, request: OapRequest, data: bytes, now: int, security: Security = PLAIN
 ) -> tuple[bytes, OapResult]:
     """Response and outcome for an admitted request; see `OapServer.process`."""
-    asked = request.header
+    suites, asked = suites.under(security), request.header
     peer = authenticate(suites, security, asked, request.message, now)
     header = OapHeader(asked.id, now, data=data)
     if security.encryption is not None:
@@ -84,6 +85,9 @@ def kex_of(suites: OapSuites, asked: OapHeader) -> KexSuite:
     for kex in suites.kexes.available():
         if kex.raw == asked.raw and kex.accepts(asked.kex):
             return kex
+    for kex in suites.kexes.barred():
+        if kex.raw == asked.raw and kex.accepts(asked.kex):
+            raise CryptError(f"the client's key exchange {kex.name} is post-quantum, and pqc = off")
     known = ", ".join(known.name for known in suites.kexes.available()) or "none"
     raise CryptError(
         f"no key exchange here takes the client's key of {len(asked.kex)} bytes; available: {known}"
@@ -109,6 +113,11 @@ def _exchange(
         kex, key = _decapsulated(suites, security, asked)
         return header, kex.name, key
     kex = kex_of(suites, asked)
+    if security.pqc is PqPolicy.REQUIRE and not kex.post_quantum:
+        raise CryptError(
+            f"pqc = require, and the client's key exchange {kex.name} is classical: it has no {HYBRID}, does not use "
+            "it (pqc = prefer or require, or kex, in its enc.conf), or somebody in the path takes its probe away"
+        )
     if own is not None and kex.rank < suites.kexes.named(own.kex).rank:
         raise CryptError(f"the client's key exchange {kex.name} is weaker than the {own.kex} configured here")
     if isinstance(kex, DheSuite):

@@ -1,14 +1,16 @@
 """The suites a node has, found by configuration name and by number."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ouro_core.contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite, Suite
 from ouro_core.model.errors import CryptError, PluginError
 from ouro_core.wire.oap import CIPHER_NIDS, DIGEST_NIDS
+
+from .security import PqPolicy, Security
 
 __all__ = ["OapSuites", "SuiteTable"]
 
@@ -32,6 +34,7 @@ class SuiteTable(Generic[S]):
             if other is not None:
                 raise PluginError(f"two {kind} suites for one name or number: {other} and {suite}; block one's plugin")
             self._by_name[suite.name] = self._by_nid[suite.nid] = suite
+        self._barred: Mapping[str, str] = {}
 
     def __iter__(self) -> Iterator[S]:
         """All of them, weakest first."""
@@ -46,8 +49,18 @@ class SuiteTable(Generic[S]):
         return frozenset(self._by_nid)
 
     def available(self) -> Iterator[S]:
-        """Those that work here, weakest first."""
-        return (suite for suite in self if suite.unavailable is None)
+        """Those that work here and are not barred, weakest first."""
+        return (suite for suite in self if suite.unavailable is None and suite.name not in self._barred)
+
+    def barred(self) -> Iterator[S]:
+        """Those that would work here."""
+        return (suite for suite in self if suite.unavailable is None and suite.name in self._barred)
+
+    def without(self, barred: Callable[[S], bool], reason: str) -> "SuiteTable[S]":
+        """The same table, some of whose suites must not be used. Their numbers and names are known all the same."""
+        table = SuiteTable(self.kind, self._by_name.values(), self._brought_by)
+        table._barred = {suite.name: reason for suite in self if barred(suite)}
+        return table
 
     @property
     def missing(self) -> str:
@@ -72,6 +85,8 @@ class SuiteTable(Generic[S]):
         if suite is None:
             known = ", ".join(known.name for known in self) or "none; install or unblock the plugin that brings it"
             raise CryptError(f"{self.kind} {wanted} is not known here; known: {known}{self.missing}")
+        if suite.name in self._barred:
+            raise CryptError(f"{self.kind} {suite.name} must not be used: {self._barred[suite.name]}")
         if suite.unavailable is not None:
             raise CryptError(f"{self.kind} {suite.name} is not available here: {suite.unavailable}")
         return suite
@@ -118,6 +133,20 @@ class OapSuites:
     def known_digests(self) -> frozenset[int]:
         """The same for kdf_nid and md_nid."""
         return self.digests.nids.union(self.kdfs.nids, DIGEST_NIDS.values())
+
+    @cached_property
+    def classical(self) -> "OapSuites":
+        """All but the post-quantum ones."""
+        reason = "it is post-quantum, and pqc = off"
+        return evolve(
+            self,
+            kexes=self.kexes.without(lambda kex: kex.post_quantum, reason),
+            authenticators=self.authenticators.without(lambda family: family.post_quantum, reason),
+        )
+
+    def under(self, security: Security) -> "OapSuites":
+        """Those that a name's policy leaves."""
+        return self.classical if security.pqc is PqPolicy.OFF else self
 
     def request_hash(self, md_nid: int) -> Digest:
         """The digest that hashes a request of this md_nid: SHA-384 when it is 0 (oap.md 2). CryptError."""

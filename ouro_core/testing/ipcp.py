@@ -32,6 +32,7 @@ from attrs import frozen
 
 from ..api.aio import AsyncFlow
 from ..api.node import Node
+from ..model.capability import Capability
 from ..model.errors import (
     ConfigError,
     Exists,
@@ -116,6 +117,9 @@ class IpcpTypeContract:
     tells_peer: ClassVar[bool] = False
     """Whether the layer tells the other end of a deallocation. Otherwise it finds out by its time-out."""
 
+    probes: ClassVar[bool] = False
+    """Whether the type finds out what peers can do (`Ipcp.capabilities`)."""
+
     pytestmark = pytest.mark.asyncio
 
     def options(self, host: int) -> Mapping[str, Any]:
@@ -175,6 +179,13 @@ class IpcpTypeContract:
         with pytest.raises((UnknownName, IpcpError)):
             await within(layer.client.flow_alloc(NAME))
         accepting.cancel()
+
+    async def test_a_type_that_probes_finds_out_that_the_other_host_is_of_ouro(self, layer: Layer) -> None:
+        await layer.serve()
+        found = await within(layer.client.irm.probe_name(NAME))
+        assert (Capability.FRAGMENTS in found) == bool(found) == self.probes
+        with pytest.raises((UnknownName, IpcpError)):
+            await within(layer.client.irm.probe_name("nobody.has.this"))
 
     async def test_an_unknown_name_is_not_found(self, layer: Layer) -> None:
         with pytest.raises((UnknownName, IpcpError)):

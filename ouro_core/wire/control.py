@@ -16,7 +16,7 @@ import struct
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, Final
 
 import attrs
@@ -144,7 +144,7 @@ def _field_codec(name: str, hint: Any) -> _FieldCodec:
         return _FieldCodec(name, lambda v, f: dict(v), lambda v, f: dict(v), optional)
     if attrs.has(hint):
         return _FieldCodec(name, _fields, lambda v, f: _build(hint, v, f), optional)
-    if issubclass(hint, IntEnum):
+    if issubclass(hint, IntEnum | IntFlag):
         return _FieldCodec(name, None, lambda v, f: hint(v), optional)
     return _FieldCodec(name, None, None, optional)
 

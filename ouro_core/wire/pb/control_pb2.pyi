@@ -301,6 +301,12 @@ class RegName(_message.Message):
     ipcp: int
     def __init__(self, name: _Optional[str] = ..., ipcp: _Optional[int] = ...) -> None: ...
 
+class ProbeName(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
 class UnregName(_message.Message):
     __slots__ = ("name", "ipcp")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -506,6 +512,18 @@ class Found(_message.Message):
     FOUND_FIELD_NUMBER: _ClassVar[int]
     found: bool
     def __init__(self, found: _Optional[bool] = ...) -> None: ...
+
+class IpcpCapabilities(_message.Message):
+    __slots__ = ("hash",)
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    hash: bytes
+    def __init__(self, hash: _Optional[bytes] = ...) -> None: ...
+
+class PeerCapabilities(_message.Message):
+    __slots__ = ("capabilities",)
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    capabilities: int
+    def __init__(self, capabilities: _Optional[int] = ...) -> None: ...
 
 class IpcpFlowAlloc(_message.Message):
     __slots__ = ("flow_id", "hash", "qos", "data", "grant")

@@ -53,6 +53,7 @@ ADMINISTRATION = [
     r.UnbindIpcp(1, "n"),
     r.RegName("n", 1),
     r.UnregName("n", 1),
+    r.ProbeName("n"),
     r.RibList(),
     r.RibRead(),
     r.ListFlows(),

@@ -6,14 +6,14 @@ import struct
 import types
 import typing
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ouro_core.model import flow, ipcp_requests, irm_requests, layer, names, qos, zygote_requests
@@ -67,6 +67,8 @@ def _of(cls: type, field: str, hint: Any) -> st.SearchStrategy[Any]:
         return st.dictionaries(TEXTS, TEXTS, max_size=3)
     if attrs.has(hint):
         return values(hint)
+    if issubclass(hint, IntFlag):
+        return st.integers(0, 2**32 - 1).map(hint)
     if issubclass(hint, IntEnum):
         return st.sampled_from(list(hint))
     scalars: dict[type, Any] = {bool: st.booleans, str: lambda: TEXTS, bytes: lambda: st.binary(max_size=20)}
@@ -88,6 +90,7 @@ def values(cls: type) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("name", CLASSES)
 @given(data=st.data())
+@settings(deadline=None)
 def test_there_and_back(name: str, data: st.DataObject) -> None:
     value = data.draw(values(CLASSES[name]))
     type_name, body, fds = encode(value)

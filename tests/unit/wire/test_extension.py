@@ -1,7 +1,7 @@
 """Extension bodies: layout, and what does not add up."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ouro_core.model.capability import Capability
@@ -77,6 +77,7 @@ def test_later_versions_of_a_probe_may_be_longer_and_say_more() -> None:
     assert Answer(1, probe.capabilities).encode()[-4:].hex() == "800000ff"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64) | st.binary(max_size=64).map(lambda tail: b"OURO\x01" + tail))
 def test_any_bytes_decode_or_are_malformed(body: bytes) -> None:
     try:
@@ -87,6 +88,7 @@ def test_any_bytes_decode_or_are_malformed(body: bytes) -> None:
     assert str(value)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=5000), st.integers(FRAGMENT_HEADER - 5, 1500), st.integers(0, 2**32 - 1))
 def test_fragments_fit_add_up_and_are_as_few_as_can_be(message: bytes, room: int, id: int) -> None:
     space = room - FRAGMENT_HEADER

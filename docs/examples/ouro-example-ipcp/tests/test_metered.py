@@ -11,6 +11,7 @@ import pytest
 from ouro_core.builtin.heap import HeapPacketSystem
 from ouro_core.contracts.ipcp import ArrivedFlow, Ipcp, IpcpContext, NFlow
 from ouro_core.contracts.packets import ClientRef, Domain, FlowEnd, Geometry, Options, PacketClient, SizeClass
+from ouro_core.model.capability import Capability
 from ouro_core.model.config import parse_config
 from ouro_core.model.errors import FlowTimeout, OuroError, OutOfMemory, UnknownName
 from ouro_core.model.ipcp_requests import FlowReply
@@ -32,6 +33,7 @@ class World(IpcpContext):
         self.refs = ClientRef(1, Domain()), ClientRef(2, Domain())
         self.packets, self.application = map(self._client, self.refs)
         self.name, self.log, self.random = "m", logging.getLogger("metered"), random.Random(1)
+        self.capabilities = Capability(0)
         self.rib: Rib = Rib()
         self.closed: list[int] = []
         self.accepted: dict[int, FlowEnd] = {}

@@ -39,6 +39,8 @@ _VERSION = 0xA0
 class PqAuthenticator(Authenticator):
     """A family of keys. `linked`: all algorithms that issuers up a chain may have besides those of the core."""
 
+    post_quantum = True
+
     def __init__(
         self,
         name: str,
