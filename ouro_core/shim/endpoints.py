@@ -1,5 +1,7 @@
 """Numbers of endpoints: EIDs, SAPs."""
 
+from random import Random
+
 from ..model.errors import OutOfMemory
 
 __all__ = ["Endpoints"]
@@ -9,10 +11,12 @@ class Endpoints:
     """Numbers from `first` to `last`, both included, each given to one flow at a time.
 
     They go round: a number that was freed comes again only after all others had their turn, so that packets of a flow
-    that has ended do not end up in another one. `start` is the first to be given.
+    that has ended do not end up in another one. `start` is the first to be given. With `rng` they are drawn, so that
+    nobody can guess them, which has the same effect where they are many.
     """
 
-    def __init__(self, first: int, last: int, start: int | None = None) -> None:
+    def __init__(self, first: int, last: int, start: int | None = None, rng: Random | None = None) -> None:
+        self._rng = rng
         if not 0 < first <= (first if start is None else start) <= last:
             raise ValueError(f"endpoints {first} to {last}, beginning with {start}")
         self._first, self._last = first, last
@@ -32,6 +36,8 @@ class Endpoints:
         """The next one that is free. OutOfMemory: none is."""
         if len(self._taken) == self.most:
             raise OutOfMemory(f"all {self.most} endpoints of the layer are in use; deallocate a flow")
+        if self._rng is not None:
+            self._next = self._rng.randint(self._first, self._last)
         while self._next in self._taken:
             self._advance()
         number = self._next

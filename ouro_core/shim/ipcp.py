@@ -85,7 +85,7 @@ class ShimIpcp(Ipcp, Generic[A]):
 
     def make_management(self, medium: Medium[A]) -> Management[A]:
         """The management of a new member; a type with messages of its own has one of its own."""
-        return Management(medium.codec, SystemRandom(), medium.max_message)
+        return Management(medium.codec, SystemRandom(), medium.max_message, room=medium.room)
 
     def happened(self, event: object) -> None:
         """An event of the type's own management."""
@@ -129,14 +129,19 @@ class ShimIpcp(Ipcp, Generic[A]):
         self.management.registered.discard(hash)
 
     async def query(self, hash: bytes) -> bool:
-        return self.management.directory.find(hash) is not None or await self.lookup(hash)
+        return await self.find(hash) is not None
+
+    async def find(self, hash: bytes) -> A | None:
+        """Where a hash is. None: nobody knows. A type that knows of some without a directory overrides it."""
+        directory = self.management.directory
+        return directory.find(hash) if directory.find(hash) is not None or await self.lookup(hash) else None
 
     # ------------------------------------------------------------ flows
 
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> ipcp_requests.FlowReply:
-        peer = self.management.directory.find(hash)
+        peer = await self.find(hash)
         if peer is None:
-            raise UnknownName(f"destination {hash[:4].hex()} is unreachable: no host of this layer answered for it")
+            raise UnknownName(f"destination {hash[:4].hex()} is unreachable: no host of this layer is known to have it")
         eid = self.medium.endpoints.take()
         answer: asyncio.Future[bytes] = self._loop.create_future()
         try:

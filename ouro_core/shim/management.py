@@ -21,7 +21,7 @@ at `next_timeout()`. So it is a node of `ouro_core.testing.network` as it is.
 
 import hashlib
 from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from heapq import heappop, heappush
 from random import Random
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -161,7 +161,7 @@ class _Message(Generic[A]):
 class Management(Generic[A]):
     """One member of a layer. `A` tells hosts. `now` are seconds of any clock that does not go back.
 
-    `max_message`: longest message that a frame takes. `any_name`: requests are offered to the applications also when
+    `max_message`: longest message that a frame takes; `room` tells the same of fragments, by peer. `any_name`: requests are offered to the applications also when
     their hash is not registered here. `rng` makes tokens: `random.SystemRandom()`, or a seeded one in simulations.
     """
 
@@ -173,6 +173,7 @@ class Management(Generic[A]):
         capabilities: Capability = Capability.FRAGMENTS,
         any_name: bool = False,
         counters: Counters | None = None,
+        room: Callable[[A], int] | None = None,
     ) -> None:
         self.directory: Directory[A] = Directory()
         self.registered: set[bytes] = set()
@@ -182,7 +183,8 @@ class Management(Generic[A]):
         self._max_message = max_message
         self._any_name = any_name
         self._carrier: Carrier[A] = Carrier(rng, capabilities)
-        self._room = max_message - len(codec.encode(Extension(b"")))
+        self._room = room if room is not None else lambda _: max_message
+        self._overhead = len(codec.encode(Extension(b"")))
         self._output: list[tuple[A, bytes]] = []
         self._events: deque[Any] = deque()
         self._timers: list[tuple[float, int, _Outgoing[A]]] = []
@@ -427,7 +429,8 @@ class Management(Generic[A]):
                 self._carrier.probe(message.peer, now)
                 self._asking.setdefault(message.peer, []).append(message)
             elif Capability.FRAGMENTS in known:
-                self._sending[self._carrier.send(message.peer, message.message, self._room, now)] = message
+                room = self._room(message.peer) - self._overhead
+                self._sending[self._carrier.send(message.peer, message.message, room, now)] = message
             else:
                 raise too_long(message.message, self._max_message, "the far end")
         except OuroError as error:

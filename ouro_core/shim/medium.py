@@ -29,6 +29,10 @@ class Medium(ABC, Generic[A]):
     max_message: int
     """Longest management message, in bytes, that fits and that a node of the prototype takes."""
 
+    def room(self, peer: A) -> int:
+        """Longest management message that a node of ours at `peer` takes in one piece, in bytes: fragments are as long."""
+        return self.max_message
+
     @abstractmethod
     def route(self, peer: A, remote: int, own: int) -> Route:
         """How packets of a flow reach endpoint `remote` at `peer`, and what tells that one for `own` is from there."""

@@ -1,5 +1,7 @@
 """Directory and endpoints."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +59,15 @@ def test_where_endpoints_begin() -> None:
     for wrong in ((0, 5, None), (5, 4, None), (5, 9, 4), (5, 9, 10)):
         with pytest.raises(ValueError, match="endpoints"):
             Endpoints(*wrong)
+
+
+def test_endpoints_that_nobody_can_guess() -> None:
+    first, second = (Endpoints(64, 2**31 - 1, rng=Random(seed)) for seed in (1, 2))
+    drawn = [endpoints.take() for endpoints in (first, second) for _ in range(200)]
+    assert len(set(drawn)) == 400
+    assert all(64 <= n < 2**31 for n in drawn)
+    few = Endpoints(1, 5, rng=Random(3))
+    assert {few.take() for _ in range(5)} == {1, 2, 3, 4, 5}
 
 
 @given(st.lists(st.integers(0, 3), max_size=60))

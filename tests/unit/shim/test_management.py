@@ -18,7 +18,7 @@ from ouro_core.model.errors import (
     WouldBlock,
 )
 from ouro_core.model.qos import RAW
-from ouro_core.shim import Arrived, Extension, FlowReply, FlowRequest
+from ouro_core.shim import Arrived, Extension, FlowReply, FlowRequest, Management
 from ouro_core.shim.management import MAX_INCOMING, MAX_INCOMING_A_PEER, MAX_REMEMBERED, REMEMBERED
 from ouro_core.testing.links import Faulty, Link
 from ouro_core.testing.network import Network
@@ -314,6 +314,19 @@ def test_long_messages_go_in_fragments_both_ways(fault: dict[str, float]) -> Non
     layer.run(15.0)
     assert [answer.data for answer in layer.client.answered] == [layer.server.response]
     assert [r.data for r in layer.server.arrived] == [request]
+
+
+@pytest.mark.parametrize("room", [300, 3000])
+def test_fragments_are_as_long_as_the_way_to_a_peer_allows(room: int) -> None:
+    management: Management[str] = Management(PlainCodec(), Random(1), 1000, room={"server": room}.__getitem__)
+    management.request(1, "server", HASH, RAW, Random(2).randbytes(9000), 0.0)
+    [(_, probe)] = management.datagrams_to_send(0.0)
+    peer: Management[str] = Management(PlainCodec(), Random(2), 1000)
+    peer.receive(probe, 0.0, "client")
+    [(_, answer)] = peer.datagrams_to_send(0.0)
+    management.receive(answer, 0.0, "server")
+    sizes = [len(PlainCodec().decode(fragment).body) for _, fragment in management.datagrams_to_send(0.0)]
+    assert max(sizes) == room - len(PlainCodec().encode(Extension(b"")))
 
 
 def test_a_long_request_to_a_node_of_the_prototype_fails_with_both_sizes() -> None:
