@@ -161,8 +161,9 @@ class _Message(Generic[A]):
 class Management(Generic[A]):
     """One member of a layer. `A` tells hosts. `now` are seconds of any clock that does not go back.
 
-    `max_message`: longest message that a frame takes; `room` tells the same of fragments, by peer. `any_name`: requests are offered to the applications also when
-    their hash is not registered here. `rng` makes tokens: `random.SystemRandom()`, or a seeded one in simulations.
+    `max_message`: longest message that a frame takes; `room` tells the same of fragments, by peer. `any_name`: requests
+    are offered to the applications also when their hash is not registered here. `rng` makes tokens:
+    `random.SystemRandom()`, or a seeded one in simulations.
     """
 
     def __init__(

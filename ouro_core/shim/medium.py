@@ -30,7 +30,7 @@ class Medium(ABC, Generic[A]):
     """Longest management message, in bytes, that fits and that a node of the prototype takes."""
 
     def room(self, peer: A) -> int:
-        """Longest management message that a node of ours at `peer` takes in one piece, in bytes: fragments are as long."""
+        """Longest management message to a node of ours at `peer`, in bytes: what one fragment may fill."""
         return self.max_message
 
     @abstractmethod

@@ -316,7 +316,7 @@ def test_long_messages_go_in_fragments_both_ways(fault: dict[str, float]) -> Non
     assert [r.data for r in layer.server.arrived] == [request]
 
 
-@pytest.mark.parametrize("room", [300, 3000])
+@pytest.mark.parametrize("room", [400, 3000])
 def test_fragments_are_as_long_as_the_way_to_a_peer_allows(room: int) -> None:
     management: Management[str] = Management(PlainCodec(), Random(1), 1000, room={"server": room}.__getitem__)
     management.request(1, "server", HASH, RAW, Random(2).randbytes(9000), 0.0)
@@ -326,7 +326,7 @@ def test_fragments_are_as_long_as_the_way_to_a_peer_allows(room: int) -> None:
     [(_, answer)] = peer.datagrams_to_send(0.0)
     management.receive(answer, 0.0, "server")
     sizes = [len(PlainCodec().decode(fragment).body) for _, fragment in management.datagrams_to_send(0.0)]
-    assert max(sizes) == room - len(PlainCodec().encode(Extension(b"")))
+    assert 0.8 * room < max(sizes) <= room - len(PlainCodec().encode(Extension(b"")))
 
 
 def test_a_long_request_to_a_node_of_the_prototype_fails_with_both_sizes() -> None:
