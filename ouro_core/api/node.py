@@ -61,6 +61,13 @@ class Node:
         return self._parts()[0]
 
     @property
+    def plugins(self) -> PluginHost:
+        """What it loads plugins from."""
+        if self._plugins is None:
+            self._plugins = PluginHost.from_environment()
+        return self._plugins
+
+    @property
     def _client(self) -> Client:
         return self._parts()[1]
 
@@ -71,7 +78,7 @@ class Node:
 
     async def __aenter__(self) -> Node:
         async with AsyncExitStack() as stack:
-            plugins = self._plugins or PluginHost.from_environment()
+            plugins = self.plugins
             irm = Irm(plugins, LoopLauncher(plugins), settings=self._settings, in_process=True)
             stack.push_async_callback(irm.close)
             session = irm.session(own_credentials())

@@ -14,11 +14,12 @@ from attrs import frozen
 from ..contracts.ipcp import ArrivedFlow, Ipcp, IpcpContext, NFlow
 from ..contracts.packets import MoverEvent, Pump, State
 from ..model import ipcp_requests
+from ..model.capability import Capability
 from ..model.errors import FlowDown, IpcpError, OuroError, UnknownName
 from ..model.layer import LayerInfo
 from ..model.log import PP
 from ..model.qos import QosSpec
-from .management import Answered, Arrived, Incoming, Management, Refused, Undelivered
+from .management import Answered, Arrived, Capable, Incoming, Management, Refused, Undelivered
 from .medium import Medium
 
 __all__ = ["ShimIpcp"]
@@ -70,6 +71,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         self._pending: dict[int, tuple[NFlow, asyncio.Future[bytes]]] = {}  # by our endpoint
         self._flows: dict[int, _Flow[A]] = {}  # by the IRM's id
         self._leaving: dict[int, asyncio.Future[None]] = {}
+        self._asking: dict[A, list[asyncio.Future[Capability]]] = {}
 
     # ------------------------------------------------------------ for the types
 
@@ -85,7 +87,7 @@ class ShimIpcp(Ipcp, Generic[A]):
 
     def make_management(self, medium: Medium[A]) -> Management[A]:
         """The management of a new member; a type with messages of its own has one of its own."""
-        return Management(medium.codec, SystemRandom(), medium.max_message, room=medium.room)
+        return Management(medium.codec, SystemRandom(), medium.max_message, self.ctx.capabilities, room=medium.room)
 
     def happened(self, event: object) -> None:
         """An event of the type's own management."""
@@ -135,6 +137,18 @@ class ShimIpcp(Ipcp, Generic[A]):
         """Where a hash is. None: nobody knows. A type that knows of some without a directory overrides it."""
         directory = self.management.directory
         return directory.find(hash) if directory.find(hash) is not None or await self.lookup(hash) else None
+
+    async def capabilities(self, hash: bytes) -> Capability:
+        peer = self.management.directory.find(hash)
+        if peer is None:
+            return Capability(0)
+        known = self.management.ask(peer, self._loop.time())
+        if known is not None:
+            return known
+        answer: asyncio.Future[Capability] = self._loop.create_future()
+        self._asking.setdefault(peer, []).append(answer)
+        self._run()
+        return await answer
 
     # ------------------------------------------------------------ flows
 
@@ -283,6 +297,10 @@ class ShimIpcp(Ipcp, Generic[A]):
             for flow in [f for f in self._flows.values() if f.eid == event.eid]:
                 self.ctx.log.error("Failed to respond to peer: %s", event.error)
                 self.ctx.flow_closed(flow.flow.id)
+        elif isinstance(event, Capable):
+            for asking in self._asking.pop(event.peer, ()):
+                if not asking.done():
+                    asking.set_result(event.capabilities)
         else:
             self.happened(event)
 

@@ -21,7 +21,6 @@ def packets(request: Any) -> str:
 class TestLocal(IpcpTypeContract):
     type = "local"
     tells_peer = True
-    probes = True
 
     @pytest_asyncio.fixture
     async def hosts(self, packets: str) -> AsyncIterator[tuple[Node, Node]]:
