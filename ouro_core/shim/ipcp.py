@@ -139,7 +139,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         return directory.find(hash) if directory.find(hash) is not None or await self.lookup(hash) else None
 
     async def capabilities(self, hash: bytes) -> Capability:
-        peer = self.management.directory.find(hash)
+        peer = await self.find(hash)
         if peer is None:
             return Capability(0)
         known = self.management.ask(peer, self._loop.time())

@@ -1,0 +1,1 @@
+"""Layers over UDP: IPCP types `udp4` and `udp6`."""
