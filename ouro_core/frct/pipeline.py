@@ -183,6 +183,11 @@ class Pipeline(End):
         return {stage.counter: stage.dropped for stage in self._stages}
 
     @property
+    def end(self) -> FlowEnd:
+        """The end below all stages: for its sequence, and for keep-alives."""
+        return self._end
+
+    @property
     def state(self) -> State:
         """That of the end."""
         return self._end.state

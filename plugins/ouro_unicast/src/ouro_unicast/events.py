@@ -4,11 +4,12 @@ Subscribers are called at once, in the order of their subscription: connection m
 (unicast.md 1.3), so that a port exists before routing is told of the neighbour behind it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
+from .io import LowerFlow
 from .wire.ocep import Identity
 
 __all__ = ["Connected", "Disconnected", "Events", "WentDown", "WentUp"]
@@ -20,8 +21,12 @@ E = TypeVar("E")
 class _OfConnection:
     connection: int
     """A number that no other connection of this IPCP ever has."""
+    component: str
+    """Ours, which it is a connection of."""
     peer: Identity
-    """The component at the other end, with its address."""
+    """Who is at the other end, with the address."""
+    flow: LowerFlow
+    """What it runs over. It belongs to the component until `Disconnected`."""
 
 
 @frozen
@@ -41,7 +46,18 @@ class WentUp(_OfConnection):
 
 @frozen
 class Disconnected(_OfConnection):
-    """The connection is gone for good."""
+    """The connection is gone for good. The flow is closed when everybody has let it go."""
+
+    _holds: list[Awaitable[None]] = field(factory=list, eq=False, repr=False)
+
+    def wait_for(self, release: Awaitable[None]) -> None:
+        """The flow is still in use until this is over."""
+        self._holds.append(release)
+
+    async def released(self) -> None:
+        """Returns when nobody uses the flow any more."""
+        for release in self._holds:
+            await release
 
 
 class Events:

@@ -11,7 +11,9 @@ OURO_API = (1, 0)
 
 @hookimpl
 def ouro_register_ipcp_types() -> list[type[Ipcp]]:
-    return []
+    from .ipcp import UnicastIpcp
+
+    return [UnicastIpcp]
 
 
 @hookimpl

@@ -70,6 +70,13 @@ class FaMessage:
 
     def encode(self) -> bytes:
         """The message. TooLong: more than 2048 bytes. WireError: a field does not fit."""
+        data = self.encode_any()
+        if len(data) > LONGEST:
+            raise TooLong(f"a flow allocation message of {len(data)} bytes; {LONGEST} is the limit")
+        return data
+
+    def encode_any(self) -> bytes:
+        """As `encode`, for a message that goes in fragments: of any length."""
         q = self.qos
         try:
             fixed = _FIXED.pack(
@@ -78,14 +85,19 @@ class FaMessage:
             )  # fmt: skip
         except StructError as e:
             raise WireError(f"{self} cannot be encoded: {e}") from None
-        if len(fixed) + len(self.body) > LONGEST:
-            raise TooLong(f"a flow allocation message of {len(fixed) + len(self.body)} bytes; {LONGEST} is the limit")
         return fixed + self.body
 
     @classmethod
     def decode(cls, data: bytes) -> "FaMessage":
         """Total: a value or WireError."""
-        if not FIXED_SIZE <= len(data) <= LONGEST:
+        if len(data) > LONGEST:
+            raise WireError(f"Invalid flow allocation message (len: {len(data)}).")
+        return cls.decode_any(data)
+
+    @classmethod
+    def decode_any(cls, data: bytes) -> "FaMessage":
+        """As `decode`, for a message that came in fragments: of any length."""
+        if len(data) < FIXED_SIZE:
             raise WireError(f"Invalid flow allocation message (len: {len(data)}).")
         (
             source, r_eid, s_eid, bandwidth, response, delay, loss, ber, max_gap, timeout, ece, code, availability,

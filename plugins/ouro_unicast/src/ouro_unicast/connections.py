@@ -1,0 +1,285 @@
+"""Connection manager: connections between components of members, made, broken and made again (unicast.md 3).
+
+Theory of operation. An accept loop takes the flows that come, many at a time; OCEP says which component each is for.
+Connections of components that were registered as `lasting` are told to everybody by `Connected` and `Disconnected`, and
+live until their flow ends or somebody disconnects; others (enrolment) are handed to their component and forgotten.
+
+Who initiated a connection wants it until `disconnect`: when its flow ends, it is made again, at once and then at longer
+and longer intervals. The prototype leaves that to the operator. Connecting twice is connecting once.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import Final
+
+from attrs import define, field
+
+from ouro_core.contracts.ipcp import IpcpContext
+from ouro_core.model.errors import FlowTimeout, IpcpError, NotSupported, OuroError
+from ouro_core.model.qos import RAW, QosSpec
+
+from .events import Connected, Disconnected, Events, WentDown, WentUp
+from .handshake import Accepting, Initiating
+from .io import Change, LowerFlow, Reader, converse
+from .wire.ocep import Identity
+
+__all__ = ["Connection", "ConnectionManager"]
+
+ATTEMPTS: Final = 3
+"""Times that a lost message of the handshake is made good by a new flow."""
+ALLOC_TIMEOUT: Final = 5.0
+"""Seconds for a flow to another member."""
+RETRY: Final = 0.05
+MAX_RETRY: Final = 15.0
+"""Seconds between two attempts to make a connection again: they double."""
+MAX_HANDSHAKES: Final = 64
+"""Incoming flows that say who they are at one time; more are refused."""
+
+Taker = Callable[[LowerFlow, Identity], Awaitable[None]]
+
+
+@define(eq=False)
+class Connection:
+    """A connection of a lasting component."""
+
+    number: int
+    component: str
+    peer: Identity
+    flow: LowerFlow
+    dst: str | None
+    """What was asked for; None: the other side initiated it."""
+    qos: QosSpec
+    up: bool = True
+
+
+@define(eq=False)
+class _Wanted:
+    """What somebody asked to be connected with."""
+
+    qos: QosSpec
+    lock: asyncio.Lock = field(factory=asyncio.Lock)
+    connection: Connection | None = None
+
+
+class ConnectionManager:
+    """Connections of one IPCP. Errors are `OuroError`s that say which step went wrong."""
+
+    def __init__(self, ctx: IpcpContext, reader: Reader, events: Events) -> None:
+        self._ctx = ctx
+        self._reader = reader
+        self._events = events
+        self._identities: dict[str, Identity] = {}
+        self._takers: dict[str, Taker] = {}
+        self._connections: dict[int, Connection] = {}
+        self._wanted: dict[tuple[str, str], _Wanted] = {}
+        self._numbers = itertools.count(1)
+        self._handshakes = 0
+        self._accepting = False
+        self._stopped = False
+        self.counters = dict.fromkeys(("accepted", "initiated", "refused", "failed", "remade", "lost"), 0)
+
+    # ------------------------------------------------------------ components
+
+    def register(self, identity: Identity, taker: Taker | None = None) -> None:
+        """Let a component be connected to. `taker` gets the flow of each connection that comes; None: they last."""
+        self._identities[identity.component] = identity
+        if taker is not None:
+            self._takers[identity.component] = taker
+
+    def withdraw(self, component: str) -> None:
+        """The reverse. Connections there are stay."""
+        self._identities.pop(component, None)
+        self._takers.pop(component, None)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        if not self._accepting:
+            self._accepting = True
+            self._ctx.spawn(self._accept(), "acceptor")
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self._stopped = True
+        self._wanted.clear()
+        for connection in list(self._connections.values()):
+            await self._drop(connection)
+
+    # ------------------------------------------------------------ initiating
+
+    async def open(self, dst: str, identity: Identity, qos: QosSpec = RAW) -> tuple[LowerFlow, Identity]:
+        """A flow to a component of another member, which said who it is. The caller closes it."""
+        for attempt in range(ATTEMPTS):
+            path, allocation = await self._ctx.flow_alloc(dst, qos, ALLOC_TIMEOUT)
+            flow = LowerFlow(self._ctx, self._reader, path, allocation)
+            try:
+                return flow, await self._introduced(flow, identity)
+            except FlowTimeout:
+                await flow.close()
+                if attempt == ATTEMPTS - 1:
+                    raise
+            except BaseException:
+                await flow.close()
+                raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _introduced(self, flow: LowerFlow, identity: Identity) -> Identity:
+        side = Initiating(identity, asyncio.get_running_loop().time())
+        await converse(flow, side)
+        if side.peer is None:
+            self.counters["failed"] += 1
+            raise side.error or IpcpError("there was no handshake")
+        return side.peer
+
+    async def connect(self, dst: str, component: str, qos: QosSpec) -> None:
+        """Connect a lasting component, unless it is connected with `dst` already."""
+        identity = self._identities.get(component)
+        if identity is None or component in self._takers:
+            raise NotSupported(f"No such component: {component}. There are: {', '.join(self._lasting()) or 'none'}.")
+        key = dst, component
+        known = self._wanted.get(key)
+        wanted = self._wanted.setdefault(key, _Wanted(qos))
+        wanted.qos = qos
+        try:
+            await self._make(key, wanted)
+        except BaseException:
+            if known is None and self._wanted.get(key) is wanted:
+                del self._wanted[key]
+            raise
+
+    def _lasting(self) -> list[str]:
+        return [component for component in self._identities if component not in self._takers]
+
+    async def _make(self, key: tuple[str, str], wanted: _Wanted) -> None:
+        dst, component = key
+        async with wanted.lock:
+            if wanted.connection is not None:
+                return
+            try:
+                flow, peer = await self.open(dst, self._identities[component], wanted.qos)
+            except OuroError as e:
+                raise type(e)(f"Failed to connect {component} with {dst}: {e}", errno=e.errno) from e
+            if self._stopped or self._wanted.get(key) is not wanted or flow.gone:
+                await flow.close()
+                raise IpcpError(f"{component} was disconnected from {dst} while it was connected")
+            self.counters["initiated"] += 1
+            wanted.connection = self._established(component, flow, peer, dst, wanted.qos)
+
+    async def disconnect(self, dst: str, component: str) -> None:
+        """Break a connection that this side initiated, and do not make it again. There is none: nothing happens."""
+        wanted = self._wanted.pop((dst, component), None)
+        if wanted is not None and wanted.connection is not None:
+            await self._drop(wanted.connection)
+
+    # ------------------------------------------------------------ accepting
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                path, allocation = await self._ctx.flow_accept()
+            except OuroError as e:
+                self._ctx.log.debug("A flow could not be accepted: %s", e)
+                await asyncio.sleep(RETRY)
+                continue
+            flow = LowerFlow(self._ctx, self._reader, path, allocation)
+            self._ctx.log.debug("Handling incoming flow %d.", flow.id)
+            self._handshakes += 1
+            self._ctx.spawn(self._arrived(flow), f"incoming flow {flow.id}")
+
+    async def _arrived(self, flow: LowerFlow) -> None:
+        """Never raises for what a peer does."""
+        try:
+            if self._handshakes > MAX_HANDSHAKES:
+                self.counters["refused"] += 1
+                await flow.close()
+                return
+            side = Accepting(self._identities, asyncio.get_running_loop().time())
+            try:
+                await converse(flow, side)
+                peer = side.peer
+                if peer is None:
+                    raise side.error or IpcpError("there was no handshake")
+            except OuroError as e:
+                self.counters["refused"] += 1
+                self._ctx.log.warning("Error receiving OCEP info on flow %d: %s", flow.id, e)
+                await flow.close()
+                return
+        except BaseException:
+            await flow.close()
+            raise
+        finally:
+            self._handshakes -= 1
+        self.counters["accepted"] += 1
+        self._ctx.log.debug("Finished handling incoming flow %d for %s.", flow.id, peer.component)
+        taker = self._takers.get(peer.component)
+        if taker is not None:
+            try:
+                await taker(flow, peer)
+            finally:
+                await flow.close()
+        elif flow.gone:
+            await flow.close()
+        else:
+            self._established(peer.component, flow, peer, None, flow.qos)
+
+    # ------------------------------------------------------------ connections there are
+
+    def _established(
+        self, component: str, flow: LowerFlow, peer: Identity, dst: str | None, qos: QosSpec
+    ) -> Connection:
+        connection = Connection(next(self._numbers), component, peer, flow, dst, qos)
+        self._connections[connection.number] = connection
+        flow.changed = partial(self._changed, connection)
+        self._events.emit(Connected(connection.number, component, peer, flow))
+        return connection
+
+    def _changed(self, connection: Connection, change: Change) -> None:
+        if connection.number not in self._connections:
+            return
+        of = connection.number, connection.component, connection.peer, connection.flow
+        if change == "GONE":
+            self.counters["lost"] += 1
+            self._ctx.spawn(self._lost(connection), f"end of connection {connection.number}")
+        elif change == "DOWN" and connection.up:
+            connection.up = False
+            self._events.emit(WentDown(*of))
+        elif change == "UP" and not connection.up:
+            connection.up = True
+            self._events.emit(WentUp(*of))
+
+    async def _drop(self, connection: Connection) -> None:
+        if self._connections.pop(connection.number, None) is None:
+            return
+        for wanted in self._wanted.values():
+            if wanted.connection is connection:
+                wanted.connection = None
+        event = Disconnected(connection.number, connection.component, connection.peer, connection.flow)
+        self._events.emit(event)
+        await event.released()
+        await connection.flow.close()
+
+    async def _lost(self, connection: Connection) -> None:
+        """The flow of a connection has ended: make it again if it is ours."""
+        self._ctx.log.info("The connection of %s with %s is gone.", connection.component, connection.flow.name)
+        await self._drop(connection)
+        if connection.dst is None:
+            return
+        key = connection.dst, connection.component
+        pause = RETRY
+        while not self._stopped:
+            wanted = self._wanted.get(key)
+            if wanted is None or wanted.connection is not None:
+                return
+            try:
+                await self._make(key, wanted)
+            except OuroError as e:
+                self._ctx.log.debug("Not connected again yet: %s", e)
+            else:
+                self.counters["remade"] += 1
+                return
+            await asyncio.sleep(pause * (0.5 + self._ctx.random.random()))
+            pause = min(2 * pause, MAX_RETRY)
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(list(self._connections.values()))

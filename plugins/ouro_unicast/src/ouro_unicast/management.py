@@ -1,0 +1,95 @@
+"""Routing on the wire: a routing policy, the management connections that carry its messages, and its clock."""
+
+import asyncio
+from typing import Any
+
+from ouro_core.contracts.ipcp import IpcpContext
+
+from .contracts import RoutingPolicy, RoutingTable
+from .events import Connected, Disconnected, Events, WentDown, WentUp
+from .io import LowerFlow, Timer
+from .transfer import DataTransfer
+from .wire.ocep import DATA_TRANSFER, MANAGEMENT
+
+__all__ = ["RoutingManagement"]
+
+
+class RoutingManagement:
+    """Runs a routing policy. Its connections and ports have the numbers of the connections."""
+
+    def __init__(self, ctx: IpcpContext, policy: RoutingPolicy, transfer: DataTransfer) -> None:
+        self.policy = policy
+        self.unsent = 0
+        """Messages that a full ring, or a flow that is down, did not take."""
+        self._ctx = ctx
+        self._transfer = transfer
+        self._flows: dict[int, LowerFlow] = {}
+        self._loop = asyncio.get_running_loop()
+        self._timer = Timer(policy, self._run)
+        self._timer.arm()
+
+    def subscribe(self, events: Events) -> None:
+        """Be told of connections from now on."""
+        events.subscribe(Connected, self._connected)
+        events.subscribe(Disconnected, self._disconnected)
+        events.subscribe(WentDown, self._went_down)
+        events.subscribe(WentUp, self._went_up)
+
+    def stop(self) -> None:
+        """Say and hear nothing any more."""
+        self._timer.stop()
+        self._flows.clear()
+
+    def _connected(self, event: Connected) -> None:
+        now = self._loop.time()
+        if event.component == MANAGEMENT.component:
+            number = event.connection
+            self._flows[number] = event.flow
+            self.policy.management_up(number, event.peer.address, now)
+            event.flow.receive(lambda packets: self._received(number, packets))
+        elif event.component == DATA_TRANSFER.component:
+            self.policy.neighbour_up(event.connection, event.peer.address, now)
+        self._run()
+
+    def _disconnected(self, event: Disconnected) -> None:
+        now = self._loop.time()
+        if self._flows.pop(event.connection, None) is not None:
+            self.policy.management_down(event.connection, now)
+        elif event.component == DATA_TRANSFER.component:
+            self.policy.neighbour_down(event.connection, now)
+        self._run()
+
+    def _went_down(self, event: WentDown) -> None:
+        if event.component == DATA_TRANSFER.component:
+            self.policy.neighbour_down(event.connection, self._loop.time())
+            self._run()
+
+    def _went_up(self, event: WentUp) -> None:
+        now = self._loop.time()
+        if event.component == DATA_TRANSFER.component:
+            self.policy.neighbour_up(event.connection, event.peer.address, now)
+        elif event.connection in self._flows:  # what was said meanwhile is lost: begin anew
+            self.policy.management_down(event.connection, now)
+            self.policy.management_up(event.connection, event.peer.address, now)
+        self._run()
+
+    def _received(self, number: int, packets: list[bytes]) -> None:
+        now = self._loop.time()
+        for packet in packets:
+            if packet:
+                self.policy.receive(number, packet, now)
+        self._run()
+
+    def _run(self) -> None:
+        for item in self.policy.output():
+            if isinstance(item, RoutingTable):
+                self._transfer.set_table(item)
+            else:
+                flow = self._flows.get(item.connection)
+                if flow is None or not flow.send(item.data):
+                    self.unsent += 1
+        self._timer.arm()
+
+    def connections(self) -> dict[str, Any]:
+        """Of management, for the RIB: by number, who is there."""
+        return {str(number): {"flow": flow.id, "name": flow.name} for number, flow in self._flows.items()}

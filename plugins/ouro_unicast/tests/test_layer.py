@@ -1,0 +1,68 @@
+"""Unicast layers over a local one, on one node: members, flows, names."""
+
+import asyncio
+
+import pytest
+from conftest import Net
+
+from ouro_core.api.aio import AsyncFlow
+from ouro_core.model.errors import IpcpError, UnknownName
+from ouro_core.testing.ipcp import within
+
+
+async def flow(net: Net, name: str) -> tuple[AsyncFlow, AsyncFlow]:
+    """(the requester's end, the acceptor's). The requester is at the member that was made first."""
+    accepting = asyncio.ensure_future(net.node.flow_accept())
+    client = await within(net.node.flow_alloc(name))
+    return client, await within(accepting)
+
+
+async def exchange(client: AsyncFlow, server: AsyncFlow, number: int = 50) -> None:
+    for i in range(number):
+        await client.write(b"ping %d" % i)
+        assert await within(server.read()) == b"ping %d" % i
+        await server.write(b"pong %d" % i)
+        assert await within(client.read()) == b"pong %d" % i
+
+
+@pytest.mark.parametrize("names", ["ab", "abc", "abcde"])
+async def test_a_line(net: Net, names: str) -> None:
+    await net.line(*names)
+    last = names[-1]
+    await net.serve("echo", last)
+    await net.knows("a", 1)
+    before = [(await net.read(between, "packets"))["no_route"] for between in names[1:-1]]
+    client, server = await flow(net, "echo")
+    async with client, server:
+        await exchange(client, server)
+        seen = await net.read("a", f"flows/{client.flow_id}")
+        assert seen["peer"] == (await net.read(last, ""))["address"]
+        assert seen["packets"]["rx"] == 50
+        for between, no_route in zip(names[1:-1], before, strict=True):
+            packets = await net.read(between, "packets")
+            assert packets["forwarded"] >= 100
+            assert (packets["ttl"], packets["no_route"]) == (0, no_route)
+
+
+async def test_a_flow_within_one_member(net: Net) -> None:
+    await net.line("a")
+    await net.serve("echo", "a")
+    client, server = await flow(net, "echo")
+    async with client, server:
+        await exchange(client, server)
+
+
+async def test_a_name_that_nobody_has(net: Net) -> None:
+    await net.line("a", "b")
+    with pytest.raises((UnknownName, IpcpError)):
+        await within(net.node.flow_alloc("nobody"))
+
+
+async def test_a_name_that_is_registered_no_more(net: Net) -> None:
+    await net.line("a", "b")
+    await net.serve("echo", "b")
+    await net.knows("a", 1)
+    await net.irm.unreg_name("echo", "b")
+    await net.knows("a", 0)
+    with pytest.raises((UnknownName, IpcpError)):
+        await within(net.node.flow_alloc("echo"))
