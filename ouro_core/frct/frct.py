@@ -9,7 +9,7 @@ seconds of one monotonic clock, sizes and numbers count packets.
 Nothing is believed that the peer cannot know, every queue has at most 256 packets, and any bytes are a valid input.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ouro_core.wire.frct import FIXED, PCI_SIZE, Flags, FrctPci
@@ -24,6 +24,7 @@ _DRF: Final = int(Flags.DRF)
 _ACK: Final = int(Flags.ACK)
 _FC: Final = int(Flags.FC)
 _RDVS: Final = int(Flags.RDVS)
+_SAID: Final = _ACK | _FC | _RDVS
 _ASK: Final = FrctPci(Flags.RDVS).encode()
 
 
@@ -57,6 +58,20 @@ class Frct:
         said, ackno = self.receiver.say(now)
         return FIXED.pack(flags << 24 | said, seqno & 0xFFFFFFFF, ackno) + payload
 
+    def send_many(self, payloads: Sequence[bytes], now: float) -> list[bytes]:
+        """The packets that carry `payloads`, at least one, or the first of them: as many as there is room for."""
+        first = self.send(payloads[0], now)
+        if first is None:
+            return []
+        rest = payloads[1:]
+        seqno = self.sender.seqno
+        numbers = range(seqno, seqno + self.sender.more(rest, now))
+        said, ackno = self.receiver.say(now)
+        word = (_DATA if self.reliable else _DATA | _DRF) << 24 | said
+        pack = FIXED.pack
+        framed = [pack(word, n & 0xFFFFFFFF, ackno) + payload for n, payload in zip(numbers, rest, strict=False)]
+        return [first, *framed]
+
     def take_back(self, count: int) -> None:
         """The last `count` packets of `send` never left: they use up no numbers."""
         self.sender.take_back(count)
@@ -65,25 +80,36 @@ class Frct:
 
     def receive(self, packet: bytes, now: float) -> None:
         """A packet of the peer, or any other bytes."""
-        if len(packet) < PCI_SIZE:
-            self.malformed += 1
-            return
-        word, seqno, ackno = FIXED.unpack_from(packet)
-        flags = word >> 24
-        self.heard = now
+        self.receive_many((packet,), now)
+
+    def receive_many(self, packets: Iterable[bytes], now: float) -> None:
+        """Packets, in the order in which they came."""
+        data, unpack = self.receiver.data, FIXED.unpack_from
+        for packet in packets:
+            if len(packet) < PCI_SIZE:
+                self.malformed += 1
+                continue
+            self.heard = now
+            word, seqno, ackno = unpack(packet)
+            flags = word >> 24
+            if flags & _SAID and self._said(flags, word, ackno, now):
+                continue
+            if flags & _DATA:
+                if len(packet) > PCI_SIZE:
+                    data(seqno, flags & _DRF, packet[PCI_SIZE:], now)
+                else:  # nobody sends that: a control packet without a CRC that was damaged
+                    self.malformed += 1
+
+    def _said(self, flags: int, word: int, ackno: int, now: float) -> bool:
+        """What a packet says of ours. Whether that is all."""
         if flags & _RDVS:
             self.receiver.due = now
-            return
+            return True
         if flags & _ACK and self.reliable:
             self.sender.acknowledge(ackno, now, not flags & _DATA)
         if flags & _FC:
             self.sender.window(word & 0xFFFFFF, now)
-        if flags & _DATA:
-            payload = packet[PCI_SIZE:]
-            if payload:
-                self.receiver.data(seqno, bool(flags & _DRF), payload, now)
-            else:  # nobody sends that: a control packet without a CRC that was damaged
-                self.malformed += 1
+        return False
 
     @property
     def ready(self) -> int:
@@ -102,10 +128,13 @@ class Frct:
 
     def pending(self, now: float) -> bool:
         """Whether `outgoing` may have something."""
-        receiver = self.receiver
-        if receiver.changed:
-            receiver.settle(now)
-        return receiver.due <= now or self.sender.has_more
+        if self.receiver.changed:
+            self.receiver.settle(now)
+        return self.pressing(now)
+
+    def pressing(self, now: float) -> bool:
+        """Whether it has something that must not wait for the clock, as far as one sees without a closer look."""
+        return self.receiver.due <= now or self.sender.has_more
 
     def outgoing(self, now: float) -> list[bytes]:
         """What is to be sent now, each packet once."""

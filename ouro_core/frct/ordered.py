@@ -6,9 +6,12 @@ of the two directions there is a third one around the state of FRCT, which both 
 the end. Order: reading, writing, state.
 
 Packets of FRCT's own are sent by whoever finds them: a reader, a writer, or who drives the clock. To send one needs the
-turn to write, and nobody waits for that: who has it looks for them before he lets go, else the next tick does. They
+turn to write, and nobody waits for that: who has it is told by `_owed`, and looks at it when he has let go. They
 never wait for room either, and what the ring does not take is lost like any packet. So writing to the end never blocks,
 except while a writer waits for room in the ring.
+
+What a packet costs is what is done for each: so a reader asks only now and then whether there is something to say, for
+whole batches go from the ring to the receiver at once, and a writer looks at the ring every 32 packets.
 
 A writer before a shut window needs what the peer says, so he reads the ring, if it is nobody else's turn.
 
@@ -22,8 +25,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from time import monotonic
 from typing import Final
@@ -46,6 +48,8 @@ LINGER: Final = 30.0
 """Longest time that the end of a flow waits for acknowledgements, seconds."""
 
 _BATCH: Final = 64
+_SELDOM: Final = 15
+"""Packets taken between two looks whether the peer must be told of it; one less than a power of two."""
 _ROUNDS: Final = 32
 _LATE: Final = 2 * TICK
 _IDLE: Final = 2.0
@@ -74,12 +78,15 @@ class FrctPipeline(Pipeline):
 
     def __init__(self, end: FlowEnd, stages: Sequence[Stage], frct: Frct, options: Options) -> None:
         self.frct = frct
+        self._ready = frct.receiver.ready
+        self._taken = 0  # by `read`
         self.alarm: Callable[[], None] | None = None
         """Called when a tick is needed within `TICK`."""
         self._state = threading.RLock()
         self._opened = threading.Condition(self._state)
         self._wait: float | None = None  # seconds that a look at the ring takes; None: as the options say
         self._writes = False  # somebody waits for room in the ring
+        self._owed = False  # somebody had a packet to send, and found the turn taken
         self._waiting = 0
         self._on_events = False
         self._comes = inf  # the next tick
@@ -92,11 +99,15 @@ class FrctPipeline(Pipeline):
     def set_options(self, options: Options) -> None:
         """Takes effect with the next call."""
         self._options = options
+        self._calm = attrs.evolve(options, write_blocking=False)
+        self._look = attrs.evolve(self._calm, read_blocking=False)
         self._apply()
 
     def _apply(self) -> None:
-        options = attrs.evolve(self._options, write_blocking=self._options.write_blocking and self._writes)
-        if self._wait is not None:
+        options = self._options if self._writes else self._calm
+        if self._wait == 0 and not self._writes:
+            options = self._look
+        elif self._wait is not None:
             options = attrs.evolve(options, read_blocking=self._wait > 0, read_timeout=self._wait)
         self._end.set_options(options)
 
@@ -105,19 +116,31 @@ class FrctPipeline(Pipeline):
     def read(self) -> bytes:
         """The next packet in order, or the rest of one that `readinto` read in part."""
         with self._reading:
-            return self._whole(1)[0] if self._rest is not None else self._received(1)[0]
+            if self._rest is not None:
+                return self._whole(1)[0]
+            ready = self._ready
+            now = None if ready else self._await_order()
+            packet = ready.popleft()
+            self.frct.receiver.changed = True  # afterwards: a writer may be in `say`
+            self._taken += 1
+            if not self._taken & _SELDOM:
+                self._follow(now or monotonic())
+            elif now is not None:
+                if self.frct.pressing(now):
+                    self._flush(now)
+                if now + _LATE < self._comes:
+                    self._call(now)
+            return packet
 
     def _received(self, most: int) -> list[bytes]:
-        frct = self.frct
-        now = monotonic() if frct.receiver.ready or not most else self._await_order()
-        with self._state:
-            found = frct.take_many(most)
+        now = monotonic() if self._ready or not most else self._await_order()
+        found = self.frct.take_many(most)
         self._follow(now)
         return found
 
     def _await_order(self) -> float:
         """Read until something can be taken; the time."""
-        options, ready = self._options, self.frct.receiver.ready
+        options, ready = self._options, self._ready
         now = self._digest(self._end.read_many(_BATCH))
         rounds = 1
         deadline = inf if options.read_timeout is None else now + options.read_timeout
@@ -138,11 +161,8 @@ class FrctPipeline(Pipeline):
             unsealed = self._open
             packets = [plain for packet in packets if packet and (plain := unsealed(packet))]
         now = monotonic()
-        frct = self.frct
         with self._state:
-            for packet in packets:
-                if packet:
-                    frct.receive(packet, now)
+            self.frct.receive_many(packets, now)
             if self._waiting:
                 self._opened.notify_all()
         self._moved = True
@@ -185,7 +205,7 @@ class FrctPipeline(Pipeline):
     @property
     def has_rest(self) -> bool:
         """Whether a read gives something without looking at the ring."""
-        return self._rest is not None or bool(self.frct.receiver.ready)
+        return self._rest is not None or bool(self._ready)
 
     # ---- writing
 
@@ -208,14 +228,16 @@ class FrctPipeline(Pipeline):
                 framed = frct.send(packet, now)
             if framed is None:
                 return False
+            packet = self._seal(framed) if self._stages else framed
             try:
-                self._put(self._seal(framed) if self._stages else framed)
+                try:
+                    self._end.write(packet)
+                except WouldBlock:
+                    self._put(packet)
             except BaseException:
                 with self._state:
                     frct.take_back(1)
                 raise
-            if frct.pending(now):
-                self._emit(now)
         self._wrote(now, 1)
         return True
 
@@ -236,57 +258,49 @@ class FrctPipeline(Pipeline):
 
     def write_many(self, packets: Iterable[Buffer]) -> int:
         """How many were accepted: as many as window and ring have room for. Waits only for the first."""
-        feed = iter(packets)
-        first = next(feed, None)
-        if first is None:
+        if not isinstance(packets, list | tuple) or not all(packets):  # empty ones have no numbers
+            return self._one_by_one(packets)
+        if not packets:
             return 0
+        payloads = [p if type(p) is bytes else memoryview(p).tobytes() for p in packets]
         with self._writing:
             now = monotonic()
-            done = self._send_many(chain((first,), feed), now)
-            if self.frct.pending(now):
-                self._emit(now)
+            done = self._send_many(payloads, now)
         if not done:
-            self.write(first)
+            self.write(payloads[0])
             return 1
         self._wrote(now, done)
         return done
 
-    def _send_many(self, packets: Iterable[Buffer], now: float) -> int:
-        frct, state, seal = self.frct, self._state, self._seal
-        taken = done = 0
-        numbered = broken = False  # the last one taken has a number; the next one could not be had
+    def _one_by_one(self, packets: Iterable[Buffer]) -> int:
+        done = 0
+        for packet in packets:
+            try:
+                self.write(packet)
+            except (WouldBlock, FlowTimeout):
+                if not done:
+                    raise
+                break
+            done += 1
+        return done
 
-        def framed() -> Iterator[bytes]:
-            nonlocal taken, numbered, broken
-            broken = True
-            for data in packets:
-                packet = data if type(data) is bytes else memoryview(data).tobytes()
-                numbered = bool(packet)
-                if packet:
-                    with state:
-                        frame = frct.send(packet, now)
-                    if frame is None:
-                        numbered = False
-                        break
-                    packet = seal(frame)
-                taken += 1
-                broken = False
-                yield packet
-                broken = True
-            broken = False
-
-        with state:
-            if not frct.room(now):
-                return 0
+    def _send_many(self, packets: list[bytes], now: float) -> int:
+        """How many the ring took; 0: the window is shut, or the ring full and may be waited for."""
+        frct = self.frct
+        with self._state:
+            framed = frct.send_many(packets, now)
+        if not framed:
+            return 0
+        done = 0
         try:
-            done = self._end.write_many(framed())
+            done = self._end.write_many(map(self._seal, framed) if self._stages else framed)
         except WouldBlock:
-            if not self._options.write_blocking or not taken:
+            if not self._options.write_blocking:
                 raise
         finally:
-            if taken > done and numbered and not broken:  # an end takes one more than it accepts
-                with state:
-                    frct.take_back(1)
+            if done < len(framed):
+                with self._state:
+                    frct.take_back(len(framed) - done)
         return done
 
     def _await_room(self, deadline: float | None) -> float | None:
@@ -338,6 +352,8 @@ class FrctPipeline(Pipeline):
         self._moved = True
         if now + _LATE < self._comes:
             self._call(now)
+        if self._owed:
+            self._flush(now)
         if self.frct.sender.seqno & 31 < count:  # now and then, for acknowledgements
             self.pump()
 
@@ -354,6 +370,7 @@ class FrctPipeline(Pipeline):
             self.alarm()
 
     def _flush(self, now: float) -> None:
+        self._owed = True  # before: whoever has the turn may be about to let go
         if self._writing.acquire(blocking=False):
             try:
                 self._emit(now)
@@ -361,6 +378,7 @@ class FrctPipeline(Pipeline):
                 self._writing.release()
 
     def _emit(self, now: float) -> None:
+        self._owed = False
         with self._state:
             packets = self.frct.outgoing(now)
         for packet in packets:

@@ -58,8 +58,8 @@ class Receiver:
 
     # ---- packets
 
-    def data(self, seqno: int, begins: bool, payload: bytes, now: float) -> None:
-        """A packet with DATA. `seqno`: 32 bits; `begins`: it has DRF."""
+    def data(self, seqno: int, begins: int, payload: bytes, now: float) -> None:
+        """A packet with DATA. `seqno`: 32 bits; `begins`: not 0, it has DRF."""
         self.changed = True
         if (
             seqno == self._next & 0xFFFFFFFF and now <= self._until and not self._early and len(self.ready) < QUEUE
@@ -135,14 +135,20 @@ class Receiver:
         """The next packet in order, if there is one."""
         if not self.ready:
             return None
-        self.changed = True
-        return self.ready.popleft()
+        payload = self.ready.popleft()
+        self.changed = True  # afterwards: another thread may be in `say`
+        return payload
 
     def take_many(self, most: int) -> list[bytes]:
         """Up to `most` packets."""
         ready = self.ready
+        if most >= len(ready):
+            payloads = list(ready)
+            ready.clear()
+        else:
+            payloads = [ready.popleft() for _ in range(most)]
         self.changed = True
-        return [ready.popleft() for _ in range(min(most, len(ready)))]
+        return payloads
 
     # ---- what the peer is told
 

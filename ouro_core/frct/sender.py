@@ -7,7 +7,8 @@ may take). What a peer says of numbers that were never sent is not believed: ack
 the oldest packet without one, and `seqno`, the next; a window only if it ends within 2**23 after `lwe`, and it never
 moves back, for then the message was overtaken.
 
-On a reliable flow each packet waits in `_flight`. It is sent again
+On a reliable flow packets wait in `_flight`; `_times` has when each was sent last. What was sent more than once is in
+`_repeated`, too, so that the others cost nothing. A packet is sent again
 
 * when its time-out ends; at most 32 at once, the oldest first, for as a rule only the first few are missing;
 * when the peer repeats an acknowledgement three times: packets arrive behind a hole;
@@ -24,7 +25,8 @@ second is let out all the same, and begins it once more.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from math import inf
 from typing import Final
 
@@ -60,18 +62,6 @@ _DATA: Final = int(Flags.DATA)
 _FIRST: Final = int(Flags.DATA | Flags.DRF)
 
 
-class _Sent:
-    """A packet in flight. Times in seconds."""
-
-    __slots__ = ("again", "first", "flags", "last", "payload")
-
-    def __init__(self, payload: bytes, flags: int, now: float) -> None:
-        self.payload = payload
-        self.flags = flags
-        self.first = self.last = now
-        self.again = False
-
-
 class Sender:
     """`mpl`: maximum packet lifetime, seconds. `random`: gives the 32 bits that a run begins with."""
 
@@ -85,13 +75,17 @@ class Sender:
         self.retransmitted = self.rendezvous = self.strange = 0
         self._random = random
         self._flow_control = True
-        self._limit = 0  # the first number that may not be sent
+        self._limit = 0  # the first number that may not be sent, when `_admit` looked last
         self._inactivity = 3 * mpl + A + R + 2  # not below the whole seconds that a prototype's receiver counts
         self._until = -inf  # end of the run
-        self._flight: deque[_Sent] = deque()
+        self._flight: deque[bytes] = deque()  # payloads, from `lwe` on
+        self._times: deque[float] = deque()
+        self._repeated: dict[int, float] = {}  # number, when first sent
+        self._first = 0  # the last number with DRF
         self._again: deque[int] = deque()
         self._expires = inf
         self._doubled = self._repeats = 0
+        self._wait = self._next_wait()
         self._timed = -inf  # packets sent later are good for another round trip
         self._silent = True  # no acknowledgement since the last time-out
         self._told = -inf  # the last window
@@ -111,7 +105,7 @@ class Sender:
         self._admit()
 
     def _admit(self) -> None:
-        """Window or flight have changed."""
+        """Find the limit, which otherwise is only looked for when it is reached: it moves on, not back."""
         limit = self.rwe if self._flow_control else self.rwe + _FURTHEST
         self._limit = min(limit, self.lwe + QUEUE) if self.reliable else limit
         if self._limit > self.seqno:
@@ -121,6 +115,7 @@ class Sender:
         """How many packets may be sent now. 0: the window is shut, and the peer will be asked as long as this is."""
         if now > self._until:
             return START_WINDOW
+        self._admit()
         room = self._limit - self.seqno
         if room > 0:
             return room
@@ -136,22 +131,34 @@ class Sender:
         """(flags, number) of a packet that is sent now. None: the window is shut, as `room` has it."""
         if now > self._until:
             self._begin()
-        elif self.seqno >= self._limit:
-            self.room(now)
+        seqno = self.seqno
+        if seqno >= self._limit and not self.room(now):
             return None
         self._until = now + self._inactivity
-        seqno = self.seqno
         self.seqno = seqno + 1
         if not self.reliable:
             self.lwe = seqno + 1
             return _FIRST, seqno
-        if self._flight:
-            flags = _DATA
-        else:
+        flags = _DATA
+        if not self._flight:
             flags = _FIRST
-            self._expires = now + self._wait()
-        self._flight.append(_Sent(payload, flags, now))
+            self._first = seqno
+            self._expires = now + self._wait
+        self._flight.append(payload)
+        self._times.append(now)
         return flags, seqno
+
+    def more(self, payloads: Sequence[bytes], now: float) -> int:
+        """How many of these are sent right after `next`, with its flags but DRF if the flow is reliable."""
+        self._admit()
+        count = min(self._limit - self.seqno, len(payloads))
+        self.seqno += count
+        if not self.reliable:
+            self.lwe = self.seqno
+            return count
+        self._flight.extend(payloads if count == len(payloads) else payloads[:count])
+        self._times.extend(repeat(now, count))
+        return count
 
     def _begin(self) -> None:
         self.seqno = self.lwe = self._random()
@@ -159,17 +166,22 @@ class Sender:
         self._admit()
         self.shut_since = None
         self._flight.clear()
+        self._times.clear()
+        self._repeated.clear()
         self._again.clear()
         self._expires = self._ask = inf
 
     def take_back(self, count: int) -> None:
         """The last `count` packets were not sent after all."""
-        self.seqno -= count
         if not self.reliable:
+            self.seqno -= count
             self.lwe = self.seqno
             return
+        count = min(count, len(self._flight))  # a peer may have acknowledged what it cannot have got
+        self.seqno -= count
         for _ in range(count):
             self._flight.pop()
+            self._times.pop()
         if not self._flight:
             self._expires = inf
 
@@ -178,38 +190,47 @@ class Sender:
     def acknowledge(self, ackno: int, now: float, alone: bool) -> None:
         """All before `ackno`, 32 bits, was received. `alone`: without data, so it may say that a packet is missing."""
         count = ackno - self.lwe & 0xFFFFFFFF
+        times = self._times
         self._silent = False
         if not count:
             self._repeat(now, alone)
-        elif count <= len(self._flight):
-            last = self._flight.popleft()
-            unclear = last.again
-            for _ in range(count - 1):
-                last = self._flight.popleft()
-                unclear = unclear or last.again
-            self.lwe += count
-            self._doubled = self._repeats = 0
-            self._admit()
-            if last.last >= self._timed and not unclear:
-                self.round_trip.sample(int((now - last.last) * 1e9))
-                self._timed = now + _SELDOM
-            if not self._flight:
-                self._expires = inf
-                return
-            oldest = self._flight[0]
-            if last.again and not oldest.again:
-                self._send_again(self.lwe)
-            self._expires = now + self._wait()
-        else:
+            return
+        if count > len(times):
             self.strange += 1
+            return
+        sent = times[count - 1]
+        again = self._acknowledged_again(count) if self._repeated else 0
+        self.lwe += count
+        if self._doubled or self._repeats:
+            self._doubled = self._repeats = 0
+            self._wait = self._next_wait()
+        if sent >= self._timed and not again:
+            self.round_trip.sample(int((now - sent) * 1e9))
+            self._timed = now + _SELDOM
+            self._wait = self._next_wait()
+        if count == len(times):
+            self._flight.clear()
+            times.clear()
+            self._expires = inf
+            return
+        for _ in range(count):
+            self._flight.popleft()
+            times.popleft()
+        if again == self.lwe and again not in self._repeated:
+            self._send_again(again)
+        self._expires = now + self._wait
+
+    def _acknowledged_again(self, count: int) -> int:
+        """The number behind the last of the next `count` packets that was sent more than once; 0: none was."""
+        again = [n for n in range(self.lwe, self.lwe + count) if self._repeated.pop(n, None) is not None]
+        return again[-1] + 1 if again else 0
 
     def _repeat(self, now: float, alone: bool) -> None:
         if not alone or not self._flight:
             return
         self._repeats += 1
-        oldest = self._flight[0]
         if self._repeats >= _REPEATS and (
-            not oldest.again or now >= oldest.last + self.round_trip.srtt * 1e-9 + _PAUSE
+            self.lwe not in self._repeated or now >= self._times[0] + self.round_trip.srtt * 1e-9 + _PAUSE
         ):
             self._repeats = 0
             self._send_again(self.lwe)
@@ -223,11 +244,11 @@ class Sender:
         self._told = now
         if self.lwe + ahead > self.rwe:
             self.rwe = self.lwe + ahead
-            self._admit()
 
     # ---- time
 
-    def _wait(self) -> float:
+    def _next_wait(self) -> float:
+        """Seconds until a packet that is sent now is sent again."""
         wait = self.round_trip.rto * 1e-9 + _PEER_DELAY
         return wait if not self._doubled else max(wait, min(wait * (1 << self._doubled), _LONGEST_WAIT))
 
@@ -245,23 +266,25 @@ class Sender:
             self._expire(now)
 
     def _expire(self, now: float) -> None:
-        if now > self._flight[0].first + R:
+        times = self._times
+        if now > self._repeated.get(self.lwe, times[0]) + R:
             self.expired = True
             self._expires = inf
             return
-        wait = self._wait()
-        due = [n for n, sent in enumerate(self._flight) if sent.last + wait <= now]
+        wait = self._wait
+        due = [n for n, last in enumerate(times) if last + wait <= now]
         for n in due[:_BURST]:
             self._send_again(self.lwe + n)
         if due and due[0] == 0:
             self._doubled = min(self._doubled + 1, 10) if self._silent else 0
             self._silent = True
+            self._wait = self._next_wait()
         if len(due) > _BURST:
             self._expires = now + max(self.round_trip.srtt * 1e-9, _PAUSE)
         else:
             kept = set(due)
-            oldest = min((sent.last for n, sent in enumerate(self._flight) if n not in kept), default=now)
-            self._expires = max(min(oldest, now) + self._wait(), now + _PAUSE)
+            oldest = min((last for n, last in enumerate(times) if n not in kept), default=now)
+            self._expires = max(min(oldest, now) + self._wait, now + _PAUSE)
 
     def again(self, now: float) -> list[tuple[int, int, bytes]]:
         """(flags, number, payload) of packets to be sent again now."""
@@ -269,24 +292,25 @@ class Sender:
         while self._again:
             n = self._again.popleft() - self.lwe
             if 0 <= n < len(self._flight):
-                sent = self._flight[n]
-                sent.last, sent.again = now, True
+                seqno = self.lwe + n
+                self._repeated.setdefault(seqno, self._times[n])
+                self._times[n] = now
                 self.retransmitted += 1
-                found.append((sent.flags, self.lwe + n, sent.payload))
+                found.append((_FIRST if seqno == self._first else _DATA, seqno, self._flight[n]))
         return found
 
     def asks(self, now: float) -> bool:
         """Whether the peer is to be asked for its window now."""
         if now < self._ask:
             return False
-        if self.shut_since is None or now > self._wanted or self._limit > self.seqno:
+        self._admit()
+        if self.shut_since is None or now > self._wanted:
             self._ask = inf
             return False
         self._ask = now + _RENDEZVOUS
         self.rendezvous += 1
         if not self.reliable and now > self.shut_since + _GIVE_UP and self._told < self.shut_since:
             self.rwe = self.seqno + 1
-            self._admit()
         return True
 
     @property

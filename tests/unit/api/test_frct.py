@@ -212,6 +212,19 @@ def test_partial_reads_and_empty_packets(line: Any) -> None:
         b.read()
 
 
+def test_batches_of_any_kind(line: Any) -> None:
+    """An iterator gives one packet more than is accepted, at most; what is left comes with the next call."""
+    a, b = line().flows
+    a.write_blocking = False
+    assert a.write_many([]) == a.write_many(iter(())) == 0
+    assert a.write_many((b"0", bytearray(b"1"))) == 2
+    packets = iter(numbered(1000))
+    done = a.write_many(packets)
+    assert 62 <= done <= 254, "the window"
+    assert next(packets) == b"%06d" % (done + 1)
+    read_all(b, [b"0", b"1", *numbered(done)])
+
+
 # ---------------------------------------------------------------- the window
 
 

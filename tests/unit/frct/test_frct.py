@@ -265,6 +265,34 @@ def test_what_was_taken_back_uses_no_number() -> None:
         assert b.counters()["gaps"] == 0
 
 
+def test_batches_are_what_single_packets_are() -> None:
+    """The same bytes, across the wrap; as many as there is room for."""
+    for reliable in (True, False):
+        a, b = end(reliable), end(reliable)
+        batch = a.send_many(numbered(100), 0.0)
+        assert batch == [sent(b, payload, 0.0) for payload in numbered(64)]
+        assert a.send_many([b"x"], 0.0) == []
+        c, d = end(reliable), end(reliable)
+        c.receive_many([*batch, b"short"], 0.0)
+        for packet in batch:
+            d.receive(packet, 0.0)
+        assert c.take_many(100) == d.take_many(100) == numbered(64)
+        assert c.counters()["malformed"] == 1
+        assert c.outgoing(1.0) == d.outgoing(1.0) != []
+
+
+def test_an_acknowledgement_of_what_is_then_taken_back() -> None:
+    """A peer that knows our numbers may acknowledge a packet that waits for room in the ring."""
+    a, b = end(start=5), end()
+    batch = a.send_many(numbered(3), 0.0)
+    a.receive(FrctPci(Flags.ACK, ackno=7).encode(), 0.0)
+    a.take_back(3)
+    assert (a.unacknowledged, a.sender.lwe, a.sender.seqno) == (0, 7, 7)
+    for packet in (*batch[:2], sent(a, b"next", 0.1)):
+        b.receive(packet, 0.1)
+    assert b.take_many(9) == [*numbered(2), b"next"]
+
+
 @given(
     st.booleans(),
     st.lists(
