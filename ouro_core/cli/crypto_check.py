@@ -1,18 +1,36 @@
 """`ouro crypto check NAME`: what the security files of a name say, what is wrong with them, what comes of it."""
 
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import attrs
 import click
 
 from ..irm.security import Side
+from ..model.errors import OuroError
 from ..model.names import check_name
+from ..oap import HYBRID, asks_peer, towards
 from .asjson import print_json
 from .commands import json_option
-from .inspection import Exchange, Inspector, SideReport, name_info, security_directory
+from .inspection import Exchange, Inspector, SideReport, name_info, peer_capabilities, security_directory
 
 __all__ = ["check"]
+
+_POLICY: Final[Mapping[Side, Mapping[str, list[str]]]] = {
+    Side.SERVER: {
+        "off": [
+            "pqc = off: clients that ask for a post-quantum key exchange, or show such a certificate, are refused."
+        ],
+        "prefer": ["pqc = prefer: nothing that the lines above do not say; it is the client that asks."],
+        "require": ["pqc = require: clients that ask for a classical key exchange are refused (-1008)."],
+    },
+    Side.CLIENT: {
+        "off": ["pqc = off: a server with a post-quantum certificate is refused."],
+        "prefer": [f"pqc = prefer: Ouro nodes that have it are asked for {HYBRID} instead of a classical one."],
+        "require": [f"pqc = require: the same for {HYBRID}, and flows to nodes that do not answer are refused."],
+    },
+}
 
 
 @click.command()
@@ -29,14 +47,46 @@ def check(name: str, directory: str | None, as_json: bool) -> None:
     info = name_info(name)
     sides = {side: inspector.side(side, name, info) for side in Side}
     exchange = inspector.exchange(name, sides[Side.CLIENT], sides[Side.SERVER])
+    peer = _peer(inspector, name, sides[Side.CLIENT])
     if as_json:
         plain: dict[str, Any] = {"name": name, "directory": inspector.directory}
         plain |= {side.value: _plain(report) for side, report in sides.items()}
-        print_json(plain | {"exchange": attrs.asdict(exchange)})
+        print_json(plain | {"exchange": attrs.asdict(exchange), "peer": peer and attrs.asdict(peer)})
     else:
-        print("\n".join([*_lines(sides), "", f"Between both sides of this host: {_outcome(exchange)}"]))
-    if any(report.problems or report.warnings for report in sides.values()) or exchange.error:
+        print("\n".join([*_lines(sides), *([_asked(peer)] if peer else [])]))
+        print(f"\nBetween both sides of this host: {_outcome(exchange)}")
+    if any(report.problems or report.warnings for report in sides.values()) or exchange.error or (peer and peer.error):
         sys.exit(1)
+
+
+@attrs.frozen
+class _Peer:
+    """The node that a flow would lead to now, and what this host's policy makes of it."""
+
+    capabilities: str
+    kex: str = ""
+    """What would be asked for."""
+    error: str = ""
+
+
+def _peer(inspector: Inspector, name: str, client: SideReport) -> _Peer | None:
+    """None: it makes no difference what the peer can do, or there is nobody to ask."""
+    security = client.security
+    if security is None or not asks_peer(inspector.suites, security):
+        return None
+    found = peer_capabilities(name)
+    if found is None:
+        return None
+    try:
+        asked = towards(inspector.suites, security, found).encryption
+    except OuroError as e:
+        return _Peer(str(found), error=str(e))
+    return _Peer(str(found), asked.kex if asked else "")
+
+
+def _asked(peer: _Peer) -> str:
+    result = f"refused: {peer.error}" if peer.error else f"asked for {peer.kex}"
+    return f"  The node it leads to now has capabilities: {peer.capabilities}; {result}"
 
 
 def _plain(report: SideReport) -> dict[str, Any]:
@@ -78,6 +128,8 @@ def _policy(side: Side, report: SideReport) -> list[str]:
             "stronger."
         ]
     shown = f'Shows {peer} a certificate of "{report.certificate}"' if report.certificate else "Shows no certificate"
+    if encryption is not None or report.pqc == "off":
+        said += _POLICY[side].get(report.pqc, [])
     return [*said, f"{shown}; {peer} {'must' if report.require_peer else 'need not'} show one."]
 
 

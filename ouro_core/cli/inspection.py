@@ -13,15 +13,16 @@ from attrs import evolve, frozen
 
 from ..contracts.crypto import Credentials
 from ..irm.security import STORE, SecurityFiles, Side, SidePaths, default_directory, first_certificate
+from ..model.capability import Capability
 from ..model.errors import CryptError, InvalidArgument, OuroError
-from ..model.irm_requests import ListNames, RibRead
+from ..model.irm_requests import ListNames, ProbeName, RibRead
 from ..model.names import NameInfo, check_name
-from ..oap import Encryption, OapClient, OapResult, OapServer, ReplayGuard, Security
+from ..oap import Encryption, OapClient, OapResult, OapServer, ReplayGuard, Security, towards
 from ..plugins import PluginHost
-from ..plugins.suites import oap_suites
+from ..plugins.suites import oap_suites, own_capabilities
 from .session import Session
 
-__all__ = ["Exchange", "FileReport", "Inspector", "SideReport", "name_info", "security_directory"]
+__all__ = ["Exchange", "FileReport", "Inspector", "SideReport", "name_info", "peer_capabilities", "security_directory"]
 
 T = TypeVar("T")
 
@@ -37,6 +38,13 @@ def security_directory(chosen: str | None) -> str:
 def name_info(name: str) -> NameInfo | None:
     """What the running IRMd knows of a name: it may have files elsewhere."""
     return _ask(lambda session: next((i for i in session.call(ListNames()).names if i.name == name), None))
+
+
+def peer_capabilities(name: str) -> Capability | None:
+    """What the node can do that a flow to this name would lead to. None: the IRMd does not run, does not tell us, or
+    knows no way there.
+    """
+    return _ask(lambda session: session.call(ProbeName(name)).capabilities)
 
 
 def _ask(question: Callable[[Session], T]) -> T | None:
@@ -72,6 +80,8 @@ class SideReport:
     certificate: str
     """The name that is shown to peers; "" for none."""
     require_peer: bool
+    pqc: str
+    """The policy on post-quantum algorithms; "" for none."""
     security: Security | None
     """None: it cannot be used."""
 
@@ -98,6 +108,7 @@ class Inspector:
         with redirect_stdout(sys.stderr):  # what a plugin prints while it is imported must not end up in the JSON
             plugins.load()
             self.suites = oap_suites(plugins)
+            self.capabilities = own_capabilities(plugins)
         self._remarks: list[str] = []
         self._files = SecurityFiles(directory, self.suites, self._remarks.append)
 
@@ -128,9 +139,12 @@ class Inspector:
         encryption = conf.encryption if conf else None
         credentials = attempt(lambda: self._files.credentials(paths))
         static = attempt(lambda: self._files.static_key(side, paths, encryption)) if encryption else None
+        if conf is not None:
+            attempt(lambda: self._files.check_policy(paths, conf, credentials))
+        policy = conf.pqc if conf else None
         security = None
         if not problems:
-            security = Security(encryption, credentials, (), bool(conf and conf.require_peer), static)
+            security = Security(encryption, credentials, (), bool(conf and conf.require_peer), static, policy)
         store = attempt(self._files.store) or ()
         expected = name if side is Side.SERVER else ""
         remarks = [*self._remarks, *self._doubts(credentials, encryption, store, expected)]
@@ -139,7 +153,8 @@ class Inspector:
         return SideReport(
             tuple(self._file_reports(paths, conf is not None, encryption, credentials)),
             tuple(problems), tuple(remarks), encryption, self._name_of(credentials),
-            bool(conf and conf.require_peer), security and evolve(security, store=store),
+            bool(conf and conf.require_peer), policy.value if policy else "",
+            security and evolve(security, store=store),
         )  # fmt: skip
 
     def _file_reports(
@@ -197,7 +212,8 @@ class Inspector:
         now = time.time_ns()
         oap = OapClient(self.suites)
         try:
-            context = oap.prepare(name, b"", now, client.security)
+            asked = towards(self.suites, client.security, self.capabilities)
+            context = oap.prepare(name, b"", now, asked)
             response, accepted = OapServer(self.suites, ReplayGuard()).process(
                 context.request, b"", now, server.security
             )

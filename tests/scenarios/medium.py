@@ -17,7 +17,8 @@ from attrs import frozen
 from ouro_core.contracts.ipcp import Ipcp, IpcpContext, NFlow
 from ouro_core.contracts.packets import FlowEnd, Options
 from ouro_core.hookspecs import hookimpl
-from ouro_core.model.config import integer, option, text
+from ouro_core.model.capability import Capability
+from ouro_core.model.config import boolean, integer, option, text
 from ouro_core.model.errors import OuroError, WouldBlock
 from ouro_core.model.ipcp_requests import FlowReply
 from ouro_core.model.layer import LayerInfo
@@ -44,6 +45,7 @@ class MediumConfig:
 
     directory: str = option(parse=text(255), help="directory")
     lose: int = option(0, parse=integer(0, 100), help="every so manyth packet is lost; 0: none is")
+    answers: bool = option(False, parse=boolean, help="whether peers answer a probe, as Ouro nodes do")
 
 
 class MediumIpcp(Ipcp):
@@ -62,6 +64,7 @@ class MediumIpcp(Ipcp):
 
     async def bootstrap(self, layer: LayerInfo, config: MediumConfig) -> LayerInfo:
         self._lose = config.lose
+        self._answers = config.answers
         path = Path(config.directory, "tape")
         self._tape = self._listening.enter_context(path.open("ab", buffering=0))  # noqa: ASYNC230, a local file
         server = await asyncio.start_unix_server(self._serve, f"{config.directory}/socket", limit=1 << 20)
@@ -77,6 +80,9 @@ class MediumIpcp(Ipcp):
 
     async def query(self, hash: bytes) -> bool:
         return hash in self._hashes
+
+    async def capabilities(self, hash: bytes) -> Capability:
+        return self.ctx.capabilities if self._answers else Capability(0)
 
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> FlowReply:
         self._record(data)

@@ -23,7 +23,7 @@ from ouro_core.irm.security import SecurityFiles, Side
 from ouro_core.irm.security_conf import MAX_LINE, EncConf, parse_enc_conf
 from ouro_core.model.errors import AuthenticationFailed, CryptError
 from ouro_core.model.names import NameInfo
-from ouro_core.oap import PLAIN, Encryption, KemMode, OapSuites
+from ouro_core.oap import PLAIN, Encryption, KemMode, OapSuites, PqPolicy
 from ouro_core.plugins import PluginHost
 from ouro_core.plugins.suites import oap_suites
 
@@ -128,6 +128,10 @@ def conf(**values: Any) -> EncConf:
         ("auth=required\nnone", EncConf(None, True)),
         ("none\nauth=required", NONE),
         ("   # kex=nonsense", conf()),
+        ("pqc=prefer", EncConf(Encryption(), pqc=PqPolicy.PREFER)),
+        ("pqc = off\nkex = X25519\npqc = require", EncConf(Encryption(kex="X25519"), pqc=PqPolicy.REQUIRE)),
+        ("pqc=off\nauth=required\nnone", EncConf(None, True, pqc=PqPolicy.OFF)),
+        ("none\npqc=require", NONE),
         ("#" + "x" * (MAX_LINE - 1), conf()),
     ],
 )
@@ -147,6 +151,10 @@ def test_enc_conf(suites: OapSuites, text: str, expected: EncConf | None) -> Non
         ("kex=", r'^enc\.conf:1: key exchange "" is not known'),
         ("kem_mode=both", r'^enc\.conf:1: unknown kem_mode "both"; known: server, client$'),
         ("auth=yes", r'^enc\.conf:1: unknown auth "yes"; known: optional, required$'),
+        ("pqc=yes", r'^enc\.conf:1: unknown pqc "yes"; known: off, prefer, require$'),
+        ("pqc=", r'^enc\.conf:1: unknown pqc ""; known: off, prefer, require$'),
+        ("pqc=prefer # or not", r"^enc\.conf:1: .*; a comment needs a line of its own$"),
+        ("#\npqc=require\nnone", r"^enc\.conf:2: pqc = require, and `none` makes the flow plain; remove one"),
         ("kex=X25519 # fast", r"^enc\.conf:1: .*; a comment needs a line of its own$"),
         (
             "kex=X25519\nkex=toy-missing",
