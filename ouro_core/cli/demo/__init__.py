@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from ...model.errors import InvalidArgument
+from ...model.errors import InvalidArgument, NotSupported
 from ..asjson import print_json
 from ..commands import json_option
 from .figures import Result
@@ -21,13 +21,16 @@ from .view import Screen
 __all__ = ["demo"]
 
 _SECONDS: Final = 18.0
-"""After which it has failed."""
+"""After which it has failed; two hosts have twice as long."""
 
 
 @click.command()
+@click.option("--udp", is_flag=True, help="Two hosts and a layer over UDP between them.")
 @json_option
-def demo(as_json: bool) -> None:
+def demo(udp: bool, as_json: bool) -> None:
     """Two processes, one layer, a flow: see it work.
+
+    With --udp on two hosts, which are two daemons on this machine; needs ouro-udp.
 
     Needs no root and no configuration, takes a few seconds and leaves nothing behind. Exit status 0: every packet came
     back.
@@ -37,7 +40,7 @@ def demo(as_json: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupted)
     try:
-        result = _run(screen, start + _SECONDS)
+        result = _run_over_udp(screen, start + 2 * _SECONDS) if udp else _run(screen, start + _SECONDS)
     except KeyboardInterrupt:
         click.echo("Interrupted; everything is cleaned up.", err=True)
         sys.exit(130)
@@ -67,6 +70,17 @@ def _run(screen: Screen, deadline: float) -> Result:
     screen.say(textwrap.fill(why, 80, break_on_hyphens=False))
     screen.say("So everything happens in this one process, over heap: readable, not fast.")
     return Result("heap", run_in_node(screen, deadline))
+
+
+def _run_over_udp(screen: Screen, deadline: float) -> Result:
+    from ...plugins import PluginHost
+    from .two_hosts import TYPE, run_over_udp
+
+    PluginHost.from_environment().get("ipcp_types", TYPE)  # an error says where it comes from
+    obstacle = _obstacle()
+    if obstacle is not None:
+        raise NotSupported(f"two hosts need the packet system ssm, but {obstacle}")
+    return Result("ssm", run_over_udp(screen, deadline))
 
 
 def _obstacle() -> str | None:

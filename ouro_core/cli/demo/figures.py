@@ -1,7 +1,7 @@
 """What the demo measures, and how its peers talk about it.
 
-A client says with the allocation of a flow what the server shall do: send everything back (ECHO), or count (SINK) up to
-END and answer with the count.
+A client says with the allocation of a flow what the server shall do up to END: send everything back (ECHO), or count
+(SINK) and answer with the count.
 """
 
 from typing import Any, Final

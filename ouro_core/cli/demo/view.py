@@ -55,6 +55,27 @@ class Screen:
             f"│{inside:^61}│",
             f"└{'─' * 61}┘",
         ]
+        self._draw(rows)
+
+    def picture_of_two(self, programs: tuple[int, int], ipcps: tuple[int, int], addresses: tuple[str, ...]) -> None:
+        """Two hosts, a layer across, and who is on it; process ids."""
+        side, half, gap = "─" * 25, "─" * 12, " " * 9
+        words = [f"client, process {programs[0]}", f"server, process {programs[1]}"]
+        members = [f"IPCP, process {ipcp}" for ipcp in ipcps]
+        rows = [
+            f"{'host h1':^27}{gap}{'host h2':^27}",
+            f"┌{side}┐{gap}┌{side}┐",
+            f"│{words[0]:^25}│◂─ flow─▸│{words[1]:^25}│",
+            f"└{half}┬{half}┘{gap}└{half}┬{half}┘",
+            f"{' ' * 13}│{' ' * 35}│",
+            f"┌{half}┴{half}┐{gap}┌{half}┴{half}┐",
+            f"│{members[0]:^25}│◂─ UDP ─▸│{members[1]:^25}│",
+            f"│{addresses[0]:^25}│{gap}│{addresses[1]:^25}│",
+            f"└{side}┘{gap}└{side}┘",
+        ]
+        self._draw(rows)
+
+    def _draw(self, rows: list[str]) -> None:
         self.say("")
         for row in rows:
             shown = row if self._boxes else row.translate(_SIMPLE)

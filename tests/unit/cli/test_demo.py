@@ -67,6 +67,48 @@ def test_as_processes(tmp_path: Path) -> None:
     assert nothing_left(tmp_path)
 
 
+needs_udp = pytest.mark.skipif("udp4" not in PluginHost.from_environment().ipcp_types, reason="needs ouro-udp")
+
+
+@needs_ssm
+@needs_udp
+def test_two_hosts(tmp_path: Path) -> None:
+    done = subprocess.run([*DEMO, "--udp"], capture_output=True, text=True, env=environment(tmp_path), timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert max(len(line.replace(str(tmp_path), "/tmp")) for line in done.stdout.splitlines()) <= 160
+    assert "h1 $ ouro ipcp bootstrap name demo-ipcp type udp4" in done.stdout
+    assert "127.0.0.2" in done.stdout
+    assert "All packets arrived" in done.stdout
+    assert nothing_left(tmp_path)
+
+
+@needs_ssm
+@needs_udp
+def test_two_hosts_interrupted(tmp_path: Path) -> None:
+    env = environment(tmp_path, PYTHONUNBUFFERED="1")
+    with subprocess.Popen(
+        [*DEMO, "--udp"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("3. "):
+                break
+        process.send_signal(signal.SIGINT)
+        _, words = process.communicate(timeout=60)
+    assert process.returncode == 130, words
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize(("block", "says"), [("udp", "ouro-udp"), ("ssm", "packet system ssm")])
+def test_two_hosts_without_what_they_need(block: str, says: str, tmp_path: Path) -> None:
+    env = environment(tmp_path, OURO_BLOCK_PLUGINS=block)
+    done = subprocess.run([*DEMO, "--udp"], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert nothing_left(tmp_path)
+
+
 @needs_ssm
 def test_whatever_lies_in_the_directory(tmp_path: Path) -> None:
     lying = tmp_path / "here"
@@ -115,6 +157,9 @@ def test_the_picture_is_straight(capsys: pytest.CaptureFixture[str]) -> None:
     rows = capsys.readouterr().out.splitlines()[1:]
     assert len({len(row) for row in rows if row.endswith("+")}) == 1
     assert "process 4194301" in rows[-2]
+    Screen().picture_of_two((4194303, 4194302), (4194301, 4194300), ("127.0.0.1", "127.0.0.2"))
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert len({len(row) for row in rows if row.endswith(("+", "|")) and row.count("|") != 2}) == 1
 
 
 def test_boxes_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
