@@ -455,7 +455,7 @@ def test_the_database_in_the_rib(member: Member) -> None:
     }  # fmt: skip
     member.hear(LEFT, 60, 61)
     assert not member.rib.read("lsdb")["3c.00.00.00--3d.00.00.00"]["usable"]
-    state = member.rib.read("routing")
+    state = member.rib.read()
     assert (state["policy"], state["neighbours"]) == ("link_state", ["14.00.00.00", "1e.00.00.00"])
     assert state["counters"]["received"] == 5
 

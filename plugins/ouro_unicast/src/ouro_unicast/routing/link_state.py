@@ -136,7 +136,7 @@ class LinkStateRouting(RoutingPolicy):
         self._computed = -config.ls_t_recalc * 4.0  # when
         self._pause = FIRST_PAUSE
         rib.publish("lsdb", self._view)
-        rib.publish("routing", self._state)
+        rib.publish("", self._state)
 
     def table(self, graph: Graph) -> Table:
         """The table that follows from the graph. All that a policy with another algorithm has to replace."""
