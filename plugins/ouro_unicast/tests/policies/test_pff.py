@@ -35,7 +35,7 @@ def changed(function: ForwardingFunction) -> dict[int, dict[int, tuple[int, ...]
 
 
 def on_all_cubes(table: dict[int, tuple[int, ...]]) -> dict[int, dict[int, tuple[int, ...]]]:
-    return {cube: table for cube in range(3)}
+    return dict.fromkeys(range(3), table)
 
 
 def test_all_cubes_get_the_table(function: ForwardingFunction) -> None:
