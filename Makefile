@@ -32,6 +32,8 @@ bench: $(READY)  ## the figures of docs/architecture.md, section 6, beside the C
 proto: $(READY)  ## the code of protobuf messages
 	$(BIN)/python -m grpc_tools.protoc -I ouro_core/wire/pb --python_out=ouro_core/wire/pb --pyi_out=ouro_core/wire/pb \
 		ouro_core/wire/pb/control.proto
+	$(BIN)/python -m grpc_tools.protoc -I plugins/ouro_dht/src/ouro_dht/pb --python_out=plugins/ouro_dht/src/ouro_dht/pb \
+		--pyi_out=plugins/ouro_dht/src/ouro_dht/pb plugins/ouro_dht/src/ouro_dht/pb/dht.proto
 	$(BIN)/python -m grpc_tools.protoc -I plugins/ouro_unicast/src/ouro_unicast/wire/pb \
 		--python_out=plugins/ouro_unicast/src/ouro_unicast/wire/pb \
 		--pyi_out=plugins/ouro_unicast/src/ouro_unicast/wire/pb members.proto

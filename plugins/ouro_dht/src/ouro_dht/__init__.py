@@ -1,0 +1,1 @@
+"""The directory policy `dht`: Kademlia for unicast layers (spec: dht.md)."""

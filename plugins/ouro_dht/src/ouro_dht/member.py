@@ -1,0 +1,107 @@
+"""What all components of one member's directory share."""
+
+import logging
+from typing import Final
+
+from ouro_core.contracts.directory import DirectoryAnswer, DirectoryReport, DirectorySend, DirectorySetup
+from ouro_core.model.errors import InvalidArgument
+from ouro_core.model.log import PP, logger
+
+from .config import DhtConfig
+from .counters import Counters
+from .debug import describe
+from .store import ValueStore
+from .table import Entry, Table
+from .timers import Timers
+from .wire import Contact, Message, Response, encode
+
+__all__ = ["Member"]
+
+_DEFAULT_PATIENCE: Final = 0.1
+_MAX_PATIENCE: Final = 0.5
+_MIN_PATIENCE: Final = 0.02
+
+
+class Member:
+    """Identity, contacts, values, timers, and what is to go out."""
+
+    def __init__(self, setup: DirectorySetup) -> None:
+        self.config: DhtConfig = setup.config
+        self.rng = setup.rng
+        self.unix_time = setup.unix_time
+        self.size = setup.hash.size
+        self.own = Contact(self.rng.randbytes(self.size), setup.address)
+        self.table = Table(self.own, self.config.dht_k)
+        self.store = ValueStore(self.config.dht_t_expire)
+        self.counters = Counters()
+        self.timers = Timers()
+        self.log: logging.Logger = logger("dht")
+        self.down: set[int] = set()
+        """Addresses that have no route."""
+        self._out: list[DirectorySend | DirectoryAnswer | DirectoryReport] = []
+        self._prototype_seen: float | None = None
+        self._rtt: float | None = None
+
+    # ------------------------------------------------------------ output
+
+    def send(self, to: Contact, message: Message) -> None:
+        """Put a message on its way."""
+        data = encode(message)
+        counters = self.counters
+        counters.sent += 1
+        counters.sent_bytes += len(data)
+        if not isinstance(message, Response) and self.log.isEnabledFor(PP):
+            self.log.log(PP, "%s", describe(message, "-->", to))
+        self._out.append(DirectorySend(to.address, data))
+
+    def answer(self, answer: DirectoryAnswer | DirectoryReport) -> None:
+        """The end of a query or question."""
+        self._out.append(answer)
+
+    def output(self) -> list[DirectorySend | DirectoryAnswer | DirectoryReport]:
+        """Everything since the last call."""
+        out, self._out = self._out, []
+        return out
+
+    def checked(self, key: bytes) -> bytes:
+        """A key of this layer. InvalidArgument."""
+        if len(key) != self.size:
+            raise InvalidArgument(f"a hash of {len(key)} bytes; in this layer they have {self.size}")
+        return key
+
+    # ------------------------------------------------------------ chance and time
+
+    def cookie(self) -> int:
+        """A random number that is not 0."""
+        return self.rng.getrandbits(64) or 1
+
+    def jitter(self, seconds: float, share: float = 0.1) -> float:
+        """A time about as long, so that members do not act in step."""
+        return seconds * self.rng.uniform(1.0 - share, 1.0 + share)
+
+    def measured(self, entry: Entry | None, rtt: float) -> None:
+        """A request took this long."""
+        self._rtt = rtt if self._rtt is None else self._rtt + (rtt - self._rtt) / 8
+        if entry is not None:
+            entry.rtt = rtt if entry.rtt is None else entry.rtt + (rtt - entry.rtt) / 4
+
+    def patience(self, entry: Entry | None) -> float:
+        """Seconds to wait for a contact before asking another in its place."""
+        rtt = entry.rtt if entry is not None and entry.rtt is not None else self._rtt
+        if rtt is None:
+            return _DEFAULT_PATIENCE
+        return min(_MAX_PATIENCE, max(_MIN_PATIENCE, 3.0 * rtt))
+
+    # ------------------------------------------------------------ nodes of the prototype
+
+    def saw(self, ouro: bool, now: float) -> None:
+        """A message came from such a node, or from one like us."""
+        if not ouro:
+            self._prototype_seen = now
+
+    def helping(self, now: float) -> bool:
+        """Whether to do what helps nodes of the prototype."""
+        word = self.config.dht_prototype
+        if word != "auto":
+            return word == "on"
+        return self._prototype_seen is not None and now - self._prototype_seen < 2 * self.config.dht_t_refresh
