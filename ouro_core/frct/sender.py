@@ -10,10 +10,12 @@ moves back, for then the message was overtaken.
 On a reliable flow packets wait in `_flight`; `_times` has when each was sent last. What was sent more than once is in
 `_repeated`, too, so that the others cost nothing. A packet is sent again
 
-* when its time-out ends; at most 32 at once, the oldest first, for as a rule only the first few are missing;
-* when the peer repeats an acknowledgement three times: packets arrive behind a hole;
-* when an acknowledgement ends right behind a packet that was sent again: the next one is missing as well, since it has
-  been away for longer.
+* when its time-out ends, if it is the oldest: of the others nobody knows, for acknowledgements say only where the first
+  hole is;
+* when the peer repeats an acknowledgement three times: packets arrive behind the hole;
+* when an acknowledgement covers a packet that was sent again, and stops at one that is older: that is the next hole.
+  So a hole costs a round trip. If the next one is missing right behind, perhaps everything was lost: then two are sent
+  again, four the next time, up to 32.
 
 As long as the peer is silent every time-out doubles the wait. The wait covers the time for which the peer may hold an
 acknowledgement back. Round trips are measured with acknowledgements that cover no packet that was sent again (Karn). A
@@ -85,6 +87,7 @@ class Sender:
         self._again: deque[int] = deque()
         self._expires = inf
         self._doubled = self._repeats = 0
+        self._burst = 1  # packets that are sent again for one hole
         self._wait = self._next_wait()
         self._timed = -inf  # packets sent later are good for another round trip
         self._silent = True  # no acknowledgement since the last time-out
@@ -199,13 +202,13 @@ class Sender:
             self.strange += 1
             return
         sent = times[count - 1]
-        again = self._acknowledged_again(count) if self._repeated else 0
+        again = self._newest_again(count) if self._repeated else -inf
         self.lwe += count
         if self._doubled or self._repeats:
             self._doubled = self._repeats = 0
             self._wait = self._next_wait()
-        if sent >= self._timed and not again:
-            self.round_trip.sample(int((now - sent) * 1e9))
+        if (sent >= self._timed and again == -inf) or not self.round_trip.samples:
+            self.round_trip.sample(int((now - max(sent, again)) * 1e9))
             self._timed = now + _SELDOM
             self._wait = self._next_wait()
         if count == len(times):
@@ -216,14 +219,23 @@ class Sender:
         for _ in range(count):
             self._flight.popleft()
             times.popleft()
-        if again == self.lwe and again not in self._repeated:
-            self._send_again(again)
+        if times[0] < again:
+            self._next_hole(again, sent == again)
         self._expires = now + self._wait
 
-    def _acknowledged_again(self, count: int) -> int:
-        """The number behind the last of the next `count` packets that was sent more than once; 0: none was."""
-        again = [n for n in range(self.lwe, self.lwe + count) if self._repeated.pop(n, None) is not None]
-        return again[-1] + 1 if again else 0
+    def _newest_again(self, count: int) -> float:
+        """When the last of the next `count` packets was sent that were sent more than once; -infinity: none was."""
+        numbers = [n for n in range(count) if self._repeated.pop(self.lwe + n, None) is not None]
+        return max((self._times[n] for n in numbers), default=-inf)
+
+    def _next_hole(self, newest: float, at_once: bool) -> None:
+        """The oldest packet is missing, for one that was sent later, at `newest`, was received. `at_once`: the one
+        before it had been missing, too.
+        """
+        self._burst = min(2 * self._burst, _BURST) if at_once else 1
+        for n in range(min(self._burst, len(self._times))):
+            if self._times[n] < newest:
+                self._send_again(self.lwe + n)
 
     def _repeat(self, now: float, alone: bool) -> None:
         if not alone or not self._flight:
@@ -271,20 +283,17 @@ class Sender:
             self.expired = True
             self._expires = inf
             return
-        wait = self._wait
-        due = [n for n, last in enumerate(times) if last + wait <= now]
-        for n in due[:_BURST]:
-            self._send_again(self.lwe + n)
-        if due and due[0] == 0:
-            self._doubled = min(self._doubled + 1, 10) if self._silent else 0
-            self._silent = True
-            self._wait = self._next_wait()
-        if len(due) > _BURST:
-            self._expires = now + max(self.round_trip.srtt * 1e-9, _PAUSE)
-        else:
-            kept = set(due)
-            oldest = min((last for n, last in enumerate(times) if n not in kept), default=now)
-            self._expires = max(min(oldest, now) + self._wait, now + _PAUSE)
+        if now < times[0] + self._wait:  # it was sent again since
+            self._expires = times[0] + self._wait
+            return
+        self._burst = min(2 * self._burst, _BURST) if self.lwe in self._repeated else 1
+        for n in range(min(self._burst, len(times))):
+            if times[n] + self._wait <= now:
+                self._send_again(self.lwe + n)
+        self._doubled = min(self._doubled + 1, 10) if self._silent else 0
+        self._silent = True
+        self._wait = self._next_wait()
+        self._expires = now + self._wait
 
     def again(self, now: float) -> list[tuple[int, int, bytes]]:
         """(flags, number, payload) of packets to be sent again now."""

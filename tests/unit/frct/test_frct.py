@@ -138,6 +138,42 @@ def test_an_unreliable_flow_whose_beginning_was_lost() -> None:
     assert sender.room(now) == 256
 
 
+def test_only_what_is_missing_is_sent_again() -> None:
+    """Three holes in a window: each is found by the acknowledgement that ends there, in one round trip."""
+    a, b = end(start=5), end()
+    packets = a.send_many(numbered(64), 0.0)
+    now, again = 0.010, []
+    for n, packet in enumerate(packets):
+        if n not in (3, 20, 40):
+            b.receive(packet, now)
+            a.receive_many(b.outgoing(now), now)
+    for _ in range(6):
+        found = a.outgoing(now)
+        again += [FrctPci.decode(p).seqno - 5 for p in found]
+        now += 0.010
+        b.receive_many(found, now)
+        a.receive_many(b.outgoing(now), now)
+    assert again == [3, 20, 40]
+    assert a.unacknowledged == 0
+    assert b.take_many(99) == numbered(64)
+    assert b.counters()["duplicates"] == 0
+
+
+def test_a_window_that_was_lost_comes_again_in_few_round_trips() -> None:
+    a, b = end(start=5), end()
+    a.send_many(numbered(64), 0.0)  # all lost
+    now, bursts = a.next_timeout(), []
+    a.handle_timeout(now)
+    while a.unacknowledged:
+        found = a.outgoing(now)
+        bursts.append(len(found))
+        b.receive_many(found, now + 0.001)
+        now += 0.012
+        a.receive_many(b.outgoing(now), now)
+    assert bursts == [1, 2, 4, 8, 16, 32, 1]
+    assert b.take_many(99) == numbered(64)
+
+
 # ---------------------------------------------------------------- silence
 
 
