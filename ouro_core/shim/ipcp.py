@@ -147,7 +147,7 @@ class ShimIpcp(Ipcp, Generic[A]):
             return known
         answer: asyncio.Future[Capability] = self._loop.create_future()
         self._asking.setdefault(peer, []).append(answer)
-        self._run()
+        self.run()
         return await answer
 
     # ------------------------------------------------------------ flows
@@ -168,7 +168,7 @@ class ShimIpcp(Ipcp, Generic[A]):
             if not self._link_up:
                 flow.carried.mark(set=State.DOWN)
             self.management.request(eid, peer, hash, qos, data, self._loop.time())
-            self._run()
+            self.run()
             return ipcp_requests.FlowReply(self.mpl, await answer)
         except BaseException:
             self._pending.pop(eid, None)
@@ -221,7 +221,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         if self._running:
             self.ctx.log.debug("Could not get new flow from IRMd: %s", error)
             self.management.refuse(request, error, self._loop.time())
-            self._run()
+            self.run()
 
     def _accept(self, request: Incoming[A], arrived: ArrivedFlow) -> None:
         flow = arrived.flow
@@ -241,7 +241,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         self._established(_Flow(flow, eid, request.peer, request.eid))
         if not self.management.accept(request, eid, arrived.data, self._loop.time()):
             self.ctx.flow_closed(flow.id)
-        self._run()
+        self.run()
 
     # ------------------------------------------------------------ the loop
 
@@ -253,7 +253,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         for frame in self.pump.management():
             source, message = self.medium.read(frame)
             self.management.receive(message, now, source)
-        self._run()
+        self.run()
 
     def _pump_event(self, event: MoverEvent) -> None:
         if event.kind == "UNBOUND":
@@ -266,7 +266,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         elif event.kind == "FAILED":
             self.ctx.log.debug("Failed to send or receive frames: %s.", errno.errorcode.get(event.value, event.value))
 
-    def _run(self) -> None:
+    def run(self) -> None:
         """After everything that happened to `management`: do what it wants."""
         if not self._running:
             return
@@ -338,7 +338,7 @@ class ShimIpcp(Ipcp, Generic[A]):
 
     def _resend(self) -> None:
         self._resending = None
-        self._run()
+        self.run()
 
     def _arm(self) -> None:
         due = self.management.next_timeout()
@@ -353,7 +353,7 @@ class ShimIpcp(Ipcp, Generic[A]):
     def _timed_out(self) -> None:
         self._timer = None
         self.management.handle_timeout(self._loop.time())
-        self._run()
+        self.run()
 
     # ------------------------------------------------------------ the link
 
@@ -380,6 +380,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         rib.publish("peers", self._peers_view)
         rib.publish("endpoints", lambda: {"in_use": len(self.medium.endpoints), "most": self.medium.endpoints.most})
         rib.publish("management", self._management_view)
+        rib.publish("carrier", self.management.carrier_view)
         rib.publish("frames", self.pump.counters)
 
     def _management_view(self) -> Mapping[str, object]:

@@ -180,7 +180,7 @@ class Management(Generic[A]):
         self.registered: set[bytes] = set()
         """Hashes of the names that are registered here."""
         self.counters = counters if counters is not None else Counters()
-        self._codec = codec
+        self.codec = codec
         self._max_message = max_message
         self._any_name = any_name
         self._carrier: Carrier[A] = Carrier(rng, capabilities)
@@ -204,7 +204,7 @@ class Management(Generic[A]):
         """Ask `peer` for a flow, with our endpoint `eid`. `Answered` or `Refused` follows; a peer may never answer."""
         if eid in self._outgoing:
             raise ValueError(f"endpoint {eid} waits for a reply already")
-        message = self._codec.encode(FlowRequest(eid, hash, qos, data))
+        message = self.codec.encode(FlowRequest(eid, hash, qos, data))
         outgoing = self._outgoing[eid] = _Outgoing(peer, hash, message)
         self.counters.requests_sent += 1
         self._deliver(_Message(peer, eid, message, outgoing), now)
@@ -235,7 +235,7 @@ class Management(Generic[A]):
         """Nothing can be sent to `peer`: what waits for it has failed."""
         for eid in [e for e, outgoing in self._outgoing.items() if outgoing.peer == peer]:
             del self._outgoing[eid]
-            self._events.append(Refused(eid, error))
+            self.tell(Refused(eid, error))
 
     def ask(self, peer: A, now: float) -> Capability | None:
         """What a peer can do. None: nobody knows yet, and `Capable` follows within 300 ms. OutOfMemory."""
@@ -254,20 +254,20 @@ class Management(Generic[A]):
             self._carrier.receive(source, message.body, now)
             self._from_carrier(now)
         elif message is not None:
-            self._handle(message, data, now, source)
+            self.handle(message, data, now, source)
 
     def _decode(self, data: bytes) -> Any:
         """None: it is no message, and that is counted."""
         try:
-            return self._codec.decode(data)
+            return self.codec.decode(data)
         except UnknownCode:
             self.counters.unknown_code += 1
         except WireError:
             self.counters.malformed += 1
         return None
 
-    def _handle(self, message: object, data: bytes, now: float, source: A) -> None:
-        """`message` is `data`, decoded. Types with more messages override it."""
+    def handle(self, message: object, data: bytes, now: float, source: A) -> None:
+        """`message` is `data`, decoded. A type with more messages overrides it, and calls this for the others."""
         if isinstance(message, FlowRequest):
             self._requested(message, data, now, source)
         elif isinstance(message, FlowReply):
@@ -275,8 +275,16 @@ class Management(Generic[A]):
         else:
             self.counters.malformed += 1
 
-    def events(self) -> list[Event[A]]:
-        """What happened, each given once."""
+    def send(self, peer: A, message: object) -> None:
+        """For the types: send a message that fits."""
+        self._send(peer, self.codec.encode(message))
+
+    def tell(self, event: object) -> None:
+        """For the types: `event` is one of `events()`."""
+        self._events.append(event)
+
+    def events(self) -> list[Any]:
+        """What happened, each given once: an `Event`, or one of the type's own."""
         events = list(self._events)
         self._events.clear()
         return events
@@ -339,13 +347,13 @@ class Management(Generic[A]):
             if reply.response:
                 self._refused(reply, outgoing)
             else:
-                self._events.append(Answered(reply.requester, source, reply.responder, reply.data))
+                self.tell(Answered(reply.requester, source, reply.responder, reply.data))
 
     def _refused(self, reply: FlowReply, outgoing: _Outgoing[A]) -> None:
         error = error_from_code(reply.response, f"the far end refused the flow ({-abs(reply.response)})")
         if isinstance(error, UnknownName):
             self.directory.forget(outgoing.hash, outgoing.peer)
-        self._events.append(Refused(reply.requester, error))
+        self.tell(Refused(reply.requester, error))
 
     # ------------------------------------------------------------ requests of others
 
@@ -370,13 +378,13 @@ class Management(Generic[A]):
             self._supersede(before)
         if self._waiting[source] >= MAX_INCOMING_A_PEER or self._waiting_in_all >= MAX_INCOMING:
             self.counters.too_many += 1
-            self._send(source, self._codec.encode(FlowReply(request.eid, 0, WouldBlock().code)))
+            self.send(source, FlowReply(request.eid, 0, WouldBlock().code))
             return
         incoming = Incoming(source, request.eid, request.hash, request.qos, request.data, key)
         self._incoming[key] = self._by_requester[source, request.eid] = incoming
         self._waiting[source] += 1
         self._waiting_in_all += 1
-        self._events.append(Arrived(incoming))
+        self.tell(Arrived(incoming))
 
     def _supersede(self, incoming: Incoming[A]) -> None:
         if incoming.reply is None:
@@ -386,7 +394,7 @@ class Management(Generic[A]):
         self._forget(incoming)
 
     def _reply(self, incoming: Incoming[A], reply: FlowReply, eid: int, now: float) -> None:
-        incoming.reply = self._codec.encode(reply)
+        incoming.reply = self.codec.encode(reply)
         incoming.until = now + REMEMBERED
         self._no_more_waiting(incoming.peer)
         self._answered[incoming.key] = incoming
@@ -448,23 +456,23 @@ class Management(Generic[A]):
         if isinstance(owner, _Outgoing):
             if self._outgoing.get(message.eid) is owner:
                 del self._outgoing[message.eid]
-                self._events.append(Refused(message.eid, error))
+                self.tell(Refused(message.eid, error))
         elif message.eid:
             # the requester would wait in vain
-            owner.reply = self._codec.encode(FlowReply(owner.eid, 0, _code(error)))
+            owner.reply = self.codec.encode(FlowReply(owner.eid, 0, _code(error)))
             self._send(message.peer, owner.reply)
-            self._events.append(Undelivered(message.eid, error))
+            self.tell(Undelivered(message.eid, error))
 
     def _from_carrier(self, now: float) -> None:
         for peer, body in self._carrier.output():
-            self._send(peer, self._codec.encode(Extension(body)))
+            self.send(peer, Extension(body))
         for event in self._carrier.events():
             if isinstance(event, Delivered):
                 whole = self._decode(event.message)
                 if whole is not None:
-                    self._handle(whole, event.message, now, event.peer)
+                    self.handle(whole, event.message, now, event.peer)
             elif isinstance(event, Probed):
-                self._events.append(Capable(event.peer, event.capabilities))
+                self.tell(Capable(event.peer, event.capabilities))
                 for message in self._asking.pop(event.peer, ()):
                     self._again(message, now)
             else:
@@ -481,7 +489,11 @@ class Management(Generic[A]):
     def view(self) -> Mapping[str, object]:
         """For the RIB: counters, and what is kept."""
         kept = {"pending": len(self._outgoing), "waiting": self._waiting_in_all, "evicted": self.directory.evicted}
-        return {**asdict(self.counters), **kept, "extension": self._carrier.status()}
+        return {**asdict(self.counters), **kept}
+
+    def carrier_view(self) -> Mapping[str, object]:
+        """For the RIB: what the extension does."""
+        return self._carrier.status()
 
     def known(self, peer: A, now: float) -> Capability | None:
         """What a peer can do, as far as it was asked."""
