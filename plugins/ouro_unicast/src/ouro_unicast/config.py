@@ -21,7 +21,7 @@ from ouro_core.model.names import HashAlgorithm, check_name
 from .contracts import AddressAuthority, CongestionPolicy, PffPolicy, RoutingPolicy
 from .wire import oep
 
-__all__ = ["BroadcastConfig", "Policies", "UnicastConfig", "described", "layer_info", "policies"]
+__all__ = ["Policies", "UnicastConfig", "described", "layer_info", "policies"]
 
 _U32: Final = 2**32 - 1
 _BY_NAME: Final = 255
@@ -64,11 +64,6 @@ class UnicastConfig:
     ls_t_update: int = option(15, parse=integer(1, _U32), unit="s", help="between announcements of a link")
     ls_t_recalc: int = option(4, parse=integer(1, _U32), unit="s", help="between computations of routes")
     congestion: str = option("mb-ecn", parse=_word, help="congestion avoidance: none, mb-ecn")
-
-
-@frozen
-class BroadcastConfig:
-    """A broadcast layer has no parameters."""
 
 
 @frozen

@@ -59,6 +59,7 @@ class _Wanted:
     """What somebody asked to be connected with."""
 
     qos: QosSpec
+    keep: bool
     lock: asyncio.Lock = field(factory=asyncio.Lock)
     connection: Connection | None = None
 
@@ -104,7 +105,7 @@ class ConnectionManager:
         self._stopped = True
         self._wanted.clear()
         for connection in list(self._connections.values()):
-            await self._drop(connection)
+            await self.drop(connection)
 
     # ------------------------------------------------------------ initiating
 
@@ -132,17 +133,17 @@ class ConnectionManager:
             raise side.error or IpcpError("there was no handshake")
         return side.peer
 
-    async def connect(self, dst: str, component: str, qos: QosSpec) -> None:
-        """Connect a lasting component, unless it is connected with `dst` already."""
+    async def connect(self, dst: str, component: str, qos: QosSpec, keep: bool = True) -> Connection:
+        """Connect a lasting component, unless it is connected with `dst` already. `keep`: make it anew when it ends."""
         identity = self._identities.get(component)
         if identity is None or component in self._takers:
             raise NotSupported(f"No such component: {component}. There are: {', '.join(self._lasting()) or 'none'}.")
         key = dst, component
         known = self._wanted.get(key)
-        wanted = self._wanted.setdefault(key, _Wanted(qos))
+        wanted = self._wanted.setdefault(key, _Wanted(qos, keep))
         wanted.qos = qos
         try:
-            await self._make(key, wanted)
+            return await self._make(key, wanted)
         except BaseException:
             if known is None and self._wanted.get(key) is wanted:
                 del self._wanted[key]
@@ -151,11 +152,11 @@ class ConnectionManager:
     def _lasting(self) -> list[str]:
         return [component for component in self._identities if component not in self._takers]
 
-    async def _make(self, key: tuple[str, str], wanted: _Wanted) -> None:
+    async def _make(self, key: tuple[str, str], wanted: _Wanted) -> Connection:
         dst, component = key
         async with wanted.lock:
             if wanted.connection is not None:
-                return
+                return wanted.connection
             try:
                 flow, peer = await self.open(dst, self._identities[component], wanted.qos)
             except OuroError as e:
@@ -165,12 +166,13 @@ class ConnectionManager:
                 raise IpcpError(f"{component} was disconnected from {dst} while it was connected")
             self.counters["initiated"] += 1
             wanted.connection = self._established(component, flow, peer, dst, wanted.qos)
+            return wanted.connection
 
     async def disconnect(self, dst: str, component: str) -> None:
         """Break a connection that this side initiated, and do not make it again. There is none: nothing happens."""
         wanted = self._wanted.pop((dst, component), None)
         if wanted is not None and wanted.connection is not None:
-            await self._drop(wanted.connection)
+            await self.drop(wanted.connection)
 
     # ------------------------------------------------------------ accepting
 
@@ -248,7 +250,8 @@ class ConnectionManager:
             connection.up = True
             self._events.emit(WentUp(*of))
 
-    async def _drop(self, connection: Connection) -> None:
+    async def drop(self, connection: Connection) -> None:
+        """Break a connection, whoever made it."""
         if self._connections.pop(connection.number, None) is None:
             return
         for wanted in self._wanted.values():
@@ -262,7 +265,7 @@ class ConnectionManager:
     async def _lost(self, connection: Connection) -> None:
         """The flow of a connection has ended: make it again if it is ours."""
         self._ctx.log.info("The connection of %s with %s is gone.", connection.component, connection.flow.name)
-        await self._drop(connection)
+        await self.drop(connection)
         if connection.dst is None:
             return
         key = connection.dst, connection.component
@@ -270,6 +273,9 @@ class ConnectionManager:
         while not self._stopped:
             wanted = self._wanted.get(key)
             if wanted is None or wanted.connection is not None:
+                return
+            if not wanted.keep:
+                del self._wanted[key]
                 return
             try:
                 await self._make(key, wanted)

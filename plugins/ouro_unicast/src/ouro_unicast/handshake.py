@@ -103,12 +103,12 @@ class Accepting(Handshake):
 
 
 def _check_address(ours: Identity, peer: Identity) -> None:
-    """Members have different addresses, and components that have addresses say them."""
+    """Members have different addresses, and components that have addresses say them; longer ones are ids (`tree`)."""
     if not ours.address:
         return
     if not peer.address:
         raise WireError(f"{peer} has no address")
-    if peer.address >> 32:
+    if peer.address >> 32 and not ours.address >> 32:
         raise WireError(f"{peer} has the address {peer.address:#x}, which has more than 32 bits")
     if peer.address == ours.address:
         raise InvalidArgument(

@@ -26,6 +26,8 @@ Change: TypeAlias = Literal["UP", "DOWN", "GONE"]
 
 _OPTIONS: Final = Options(read_blocking=False, write_blocking=False)
 _BATCH: Final = 32
+_DRAIN: Final = 0.5
+"""Seconds for what was written to a flow with stages before it is closed."""
 _GONE: Final = State.CLOSED | State.DEAD | State.PEER
 
 
@@ -123,6 +125,7 @@ class LowerFlow:
         self._closed = False
         self._woken: asyncio.Future[None] | None = None
         self._handler: Callable[[list[bytes]], None] | None = None
+        self._room: Callable[[], None] = lambda: None
         if isinstance(path, FlowEnd):
             self.end = self._inner = path
         else:
@@ -175,20 +178,19 @@ class LowerFlow:
             return False
         return True
 
-    def receive(self, handler: Callable[[list[bytes]], None]) -> None:
-        """From now on call `handler` with the packets that come."""
-        self._handler = handler
+    def receive(self, handler: Callable[[list[bytes]], None], room: Callable[[], None] = lambda: None) -> None:
+        """From now on call `handler` with the packets that come, and `room` when a full ring may have room again."""
+        self._handler, self._room = handler, room
         self._reader.watch(self.end, self._news)
 
     def _news(self) -> None:
         handler = self._handler
         if handler is None:
             return
+        self._room()
         try:
             packets = self.end.read_many(_BATCH)
-        except WouldBlock:
-            packets = []
-        except OuroError:  # down; what is to be known of that is told below
+        except OuroError:  # none, or it is down: that is told below
             packets = []
         if packets:
             handler(packets)
@@ -265,6 +267,7 @@ class LowerFlow:
         self._reader.unwatch(self.end)
         self._wake()
         if self._relay is not None:
+            await self._drained()
             self._loop.remove_reader(self._relay_fd)
             self._relay.stop()
             self.end.close()
@@ -274,6 +277,15 @@ class LowerFlow:
             await self._ctx.flow_dealloc(self.id)
         except OuroError as e:
             self._ctx.log.debug("%r could not be deallocated: %s", self, e)
+
+    async def _drained(self) -> None:
+        """Let the relay take what was written last."""
+        deadline = self._loop.time() + _DRAIN
+        try:
+            while self.end.queued()[1] and self._loop.time() < deadline:  # noqa: ASYNC110 relays do not tell
+                await asyncio.sleep(0.002)
+        except OuroError:
+            pass
 
 
 class Conversation(Timed, Protocol):

@@ -11,9 +11,10 @@ OURO_API = (1, 0)
 
 @hookimpl
 def ouro_register_ipcp_types() -> list[type[Ipcp]]:
+    from .broadcast import BroadcastIpcp
     from .ipcp import UnicastIpcp
 
-    return [UnicastIpcp]
+    return [UnicastIpcp, BroadcastIpcp]
 
 
 @hookimpl
