@@ -87,8 +87,16 @@ class ForwardingFunction:
         return found
 
     def table(self, cube: int = 0) -> Mapping[int, Group]:
-        """The table that the forwarder has."""
+        """The table that `output` gave last for a cube."""
         return self._made[cube]
+
+    def hops(self, cube: int = 0) -> Mapping[int, tuple[int, ...]]:
+        """What routing found for a cube."""
+        return self._hops[cube]
+
+    def reached(self) -> frozenset[int]:
+        """Destinations that packets can be sent to, on whatever cube."""
+        return frozenset().union(*self._made)
 
     def _touch(self) -> None:
         self._changed.update(range(len(self._hops)))

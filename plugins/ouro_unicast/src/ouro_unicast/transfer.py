@@ -2,8 +2,7 @@
 
 Theory of operation. All packets are moved by the native forwarder; Python edits its tables. A port is a N-1 flow of a
 Data Transfer connection, a flow of the layer above, or one half of a pair whose other half a component (flow allocator,
-directory) reads and writes here. What routing found are addresses of neighbours; the PFF policy makes groups of ports
-of them, again whenever a neighbour comes, goes, or goes down.
+directory) reads and writes here. Which ports packets for a member go to is what the forwarding function says (`pff`).
 
 A packet for this very member has no next hop, and the prototype drops it. Here a pair whose two halves are both N-1
 ports leads back, so that two applications of one member have a flow like any other.
@@ -25,6 +24,7 @@ from .addresses import address_text
 from .contracts import PffPolicy, RoutingTable
 from .events import Connected, Disconnected, Events, WentDown, WentUp
 from .io import LowerFlow, Reader
+from .pff import ForwardingFunction
 from .wire.ocep import DATA_TRANSFER
 from .wire.pci import Pci
 
@@ -111,12 +111,11 @@ class DataTransfer:
         self.table_changed: Callable[[set[int], set[int]], None] = lambda near, far: None
         self.reported: Callable[[int, int], None] = lambda port, ece: None
         """Called with the port of a flow whose packets were marked, and what its sender is to be told."""
-        self._pff = pff
+        self._function = ForwardingFunction(pff, program.cubes)
         self._cubes = program.cubes
         self._loop = asyncio.get_running_loop()
         self._neighbours: dict[int, _Neighbour] = {}  # by port
         self._components: list[Component] = []
-        self._tables: dict[int | None, Mapping[int, tuple[int, ...]]] = {}
         self._reached: frozenset[int] = frozenset()
         self._loop_port: int | None = None
         self._leaving: dict[int, asyncio.Future[int]] = {}
@@ -180,7 +179,8 @@ class DataTransfer:
             out, back = self.ctx.packets.pair()
             self._loop_port = self.forwarder.add_network(out)
             self.forwarder.add_network(back)
-            self._route()
+            for cube in range(self._cubes):
+                self._install(cube)
 
     # ------------------------------------------------------------ neighbours
 
@@ -190,12 +190,14 @@ class DataTransfer:
         cube = event.flow.qos.cube
         port = self.forwarder.add_network(event.flow.end, cube)
         self._neighbours[port] = _Neighbour(event.peer.address, event.connection, event.flow, cube)
+        self._function.neighbour_up(port, event.peer.address)
         self.ctx.log.debug("Added flow %d to packet scheduler.", event.flow.id)
         self._route()
 
     def _disconnected(self, event: Disconnected) -> None:
         for port in [p for p, n in self._neighbours.items() if n.connection == event.connection]:
             del self._neighbours[port]
+            self._function.neighbour_down(port)
             self.ctx.log.debug("Removed flow %d from packet scheduler.", event.flow.id)
             event.wait_for(self._release(port))
             self._route()
@@ -210,43 +212,38 @@ class DataTransfer:
         self._set_up(event.connection, True)
 
     def _set_up(self, connection: int, up: bool) -> None:
-        for neighbour in self._neighbours.values():
+        for port, neighbour in self._neighbours.items():
             if neighbour.connection == connection and neighbour.up is not up:
                 neighbour.up = up
+                if up:
+                    self._function.neighbour_up(port, neighbour.address)
+                else:
+                    self._function.neighbour_down(port)
                 self._route()
 
     # ------------------------------------------------------------ tables
 
     def set_table(self, table: RoutingTable) -> None:
         """What routing found."""
-        if table.cube is None:
-            self._tables = {None: table.hops}
-        else:
-            self._tables[table.cube] = table.hops
+        self._function.set_table(table)
         self._route()
 
     def _route(self) -> None:
-        """Make the forwarder's tables anew."""
+        """Give the forwarder the tables that have changed."""
         if self._fd < 0:
             return
-        ports: dict[int, list[int]] = {}
-        for port in sorted(self._neighbours, reverse=True):  # the newest of several is the best
-            if self._neighbours[port].up:
-                ports.setdefault(self._neighbours[port].address, []).append(port)
-        reached: set[int] = set()
-        for cube in range(self._cubes):
-            groups: dict[int, Group] = {}
-            for destination, hops in self._tables.get(cube, self._tables.get(None, {})).items():
-                found = tuple(dict.fromkeys(port for hop in hops for port in ports.get(hop, ())))
-                if found and destination != self.address:
-                    groups[destination] = self._pff.group(found)
-            reached.update(groups)
-            if self._loop_port is not None:
-                groups[self.address] = Group((self._loop_port,))
-            self.forwarder.set_routes(cube, groups)
-        before, self._reached = self._reached, frozenset(reached)
+        for cube, _ in self._function.output():
+            self._install(cube)
+        before, self._reached = self._reached, self._function.reached()
         if before != self._reached:
             self.table_changed(set(self._reached - before), set(before - self._reached))
+
+    def _install(self, cube: int) -> None:
+        groups = dict(self._function.table(cube))
+        groups.pop(self.address, None)
+        if self._loop_port is not None:
+            groups[self.address] = Group((self._loop_port,))
+        self.forwarder.set_routes(cube, groups)
 
     # ------------------------------------------------------------ what the forwarder says
 
@@ -278,13 +275,16 @@ class DataTransfer:
 
     def table(self) -> Mapping[str, Any]:
         """The forwarding table, by cube where cubes differ: the next hops of each destination."""
-        return {
-            "all" if cube is None else str(cube): {
+        tables = [
+            {
                 address_text(destination): [address_text(hop) for hop in hops]
-                for destination, hops in sorted(hops_of.items())
+                for destination, hops in sorted(self._function.hops(cube).items())
             }
-            for cube, hops_of in self._tables.items()
-        }
+            for cube in range(self._cubes)
+        ]
+        if all(table == tables[0] for table in tables):
+            return {"all": tables[0]}
+        return {str(cube): table for cube, table in enumerate(tables)}
 
     def _counted(self, port: int) -> Mapping[str, int]:
         try:

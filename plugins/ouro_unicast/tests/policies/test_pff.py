@@ -44,8 +44,13 @@ def test_all_cubes_get_the_table(function: ForwardingFunction) -> None:
 
 
 def test_a_table_for_one_cube(function: ForwardingFunction) -> None:
-    function.set_table(RoutingTable({900: (300,)}, cube=1))
-    assert changed(function) == {1: {900: (3,)}}
+    function.set_table(RoutingTable({700: (300,)}, cube=1))
+    assert changed(function) == {1: {700: (3,)}}
+    assert function.hops(1) == {700: (300,)}
+    assert function.reached() == {100, 700, 900}
+    function.neighbour_down(1)
+    function.output()
+    assert function.reached() == {700, 900}
 
 
 @pytest.mark.parametrize("cube", [-1, 3])
