@@ -197,7 +197,7 @@ def test_certificates_that_fit_in_no_datagram(two: Two, kind: str) -> None:
     two.issue(kind)
     assert two.ask() == "ping"
     assert two.middle.keys() == set()
-    found = [host.rib("ipcps/u/management")["extension"] for host in (two.client, two.server)]
+    found = [host.rib("ipcps/u/carrier") for host in (two.client, two.server)]
     assert all(counts["messages_sent"] and counts["messages_received"] for counts in found)
 
 
@@ -236,11 +236,11 @@ def test_fragments_that_are_sent_again_later_make_no_flow(two: Two) -> None:
     assert two.ask() == "ping"
     allocated = two.server.status().flows_allocated
     recorded = [datagram for to_server, datagram in two.middle.seen if to_server and _code(datagram) == EXTENSION_CODE]
-    before = two.server.rib("ipcps/u/management")["extension"]["fragments_received"]
+    before = two.server.rib("ipcps/u/carrier")["fragments_received"]
     for datagram in recorded:
         two.middle.send(datagram)
     fragments = sum(datagram[FIXED + 5] == 3 for datagram in recorded)
-    counts = lambda: two.server.rib("ipcps/u/management")["extension"]  # noqa: E731
+    counts = lambda: two.server.rib("ipcps/u/carrier")  # noqa: E731
     eventually(lambda: counts()["fragments_received"] >= before + fragments)
     assert counts()["duplicates"] >= fragments
     assert two.server.status().flows_allocated == allocated
@@ -251,11 +251,11 @@ def test_anything_under_our_code_is_counted_and_harmless(two: Two) -> None:
     two.configure(PREFER, REQUIRE)
     dice = random.Random(6)
     fixed = bytes(CODE) + bytes([EXTENSION_CODE]) + bytes(2)
-    before = two.server.rib("ipcps/u/management")["extension"]["malformed"]
+    before = two.server.rib("ipcps/u/carrier")["malformed"]
     for size in range(500):
         head = b"OURO\x01" + bytes([dice.randrange(6)]) if size % 2 else b""
         two.middle.send(fixed + head + dice.randbytes(dice.randrange(200)))
-    eventually(lambda: two.server.rib("ipcps/u/management")["extension"]["malformed"] > before + 100)
+    eventually(lambda: two.server.rib("ipcps/u/carrier")["malformed"] > before + 100)
     assert two.ask() == "ping"
 
 
