@@ -6,15 +6,8 @@ of a packet; the receiver keeps a decaying sum of these marks (about 32 times a 
 eighth packet, and when congestion begins and ends; the sender counts the bytes of each time slot and waits for the next
 slot when they exceed its limit, which grows and shrinks with the reports. Nothing is ever dropped for it.
 
-A policy in Python delays packets in a thread of the flow's own: the end of the N+1 flow becomes a `PacedEnd`, and a
-relay moves what it lets through to one end of a pair, whose other end the forwarder has:
-
-    x, y = client.pair()
-    paced = PacedEnd(end, sender)
-    relay = client.relay(paced, y)
-    forwarder.add_flow(eid, x, destination, remote_eid)
-
-Reports of the flow's receiver then go to `paced.feedback`, not to the forwarder.
+A policy in Python delays packets in a thread of the flow's own (`PacedFlow`): a relay reads the end of the N+1 flow no
+faster than the policy permits, and moves what it reads to one end of a pair, whose other end the forwarder has.
 """
 
 import threading
@@ -22,13 +15,13 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from ouro_core.contracts.packets import Buffer, End, FlowEnd, Options, State
+from ouro_core.contracts.packets import Buffer, End, FlowEnd, Options, PacketClient, State
 from ouro_core.contracts.programs import Window
-from ouro_core.model.errors import BadDescriptor, FlowTimeout
+from ouro_core.model.errors import BadDescriptor, FlowTimeout, OuroError
 
 from .contracts import CongestionPolicy, CongestionSender
 
-__all__ = ["POLICIES", "MbEcn", "NoCongestionAvoidance", "PacedEnd", "reports_only"]
+__all__ = ["POLICIES", "MbEcn", "NoCongestionAvoidance", "PacedEnd", "PacedFlow", "reports_only"]
 
 _LONGEST_WAIT = 1_000_000_000  # ns
 _PATIENCE = 0.25  # seconds
@@ -119,6 +112,13 @@ class PacedEnd(End):
             if time.monotonic() >= until and not self._may_go():
                 raise FlowTimeout("the flow's congestion window is shut")
 
+    def waiting(self) -> int:
+        """Packets that were written to the flow and not read here; 0 once it is closed."""
+        try:
+            return self._end.queued()[0] + len(self._held)
+        except OuroError:
+            return 0
+
     def write(self, data: Buffer) -> None:
         self._end.write(data)
 
@@ -137,3 +137,29 @@ class PacedEnd(End):
         """Wake whoever reads, with BadDescriptor, and give the end back. Packets that had to wait are lost."""
         self._closed.set()
         self._given.unclaim()
+
+
+class PacedFlow:
+    """A N+1 flow whose sender is code. `end`: for the forwarder, instead of the flow's own."""
+
+    def __init__(self, client: PacketClient, eid: int, end: FlowEnd, sender: CongestionSender) -> None:
+        self.eid = eid
+        self._paced = PacedEnd(end, sender)
+        self.end, self._inner = client.pair()
+        self._relay = client.relay(self._paced, self._inner)
+
+    def feedback(self, ece: int) -> None:
+        """The flow's receiver reported this level of congestion."""
+        self._paced.feedback(ece)
+
+    def waiting(self) -> int:
+        """Packets of the application that the forwarder has not got yet."""
+        read, written = self._relay.flow_counters(0), self._relay.flow_counters(1)
+        return self._paced.waiting() + max(0, read["rx"] - written["tx"] - written["dropped"])
+
+    def close(self) -> int:
+        """Give the flow's end back. How many packets of the application are lost with it. Idempotent."""
+        lost = self.waiting()
+        self._paced.close()  # first: it wakes the relay
+        self._relay.stop()
+        return lost

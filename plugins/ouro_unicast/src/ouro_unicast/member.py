@@ -87,11 +87,9 @@ class Member:
             )
         )  # fmt: skip
         pff = policies.pff()
-        self.transfer = DataTransfer(ctx, reader, program, pff)
+        self.transfer = DataTransfer(ctx, reader, program, pff, congestion)
         self.routing = RoutingManagement(ctx, routing, self.transfer)
-        self.allocator = FlowAllocator(
-            self.address, info.hash.size, ctx.capabilities, updated=self.transfer.forwarder.feedback
-        )
+        self.allocator = FlowAllocator(self.address, info.hash.size, ctx.capabilities, updated=self.transfer.feedback)
         self._component = self.transfer.component(pci.FLOW_ALLOCATOR_EID, self._received)
         self._timer = Timer(self.allocator, self._run)
         self.directory = Directory(directory, self.transfer)

@@ -9,6 +9,7 @@ ports leads back, so that two applications of one member have a flow like any ot
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -21,7 +22,8 @@ from ouro_core.contracts.programs import ForwardProgram, Group
 from ouro_core.model.errors import OuroError, WouldBlock
 
 from .addresses import address_text
-from .contracts import PffPolicy, RoutingTable
+from .congestion import PacedFlow
+from .contracts import CongestionPolicy, PffPolicy, RoutingTable
 from .events import Connected, Disconnected, Events, WentDown, WentUp
 from .io import LowerFlow, Reader
 from .pff import ForwardingFunction
@@ -34,6 +36,8 @@ _QUEUE: Final = 1024
 """Packets of a component that wait for room in the forwarder; more are dropped and counted."""
 _OPTIONS: Final = Options(read_blocking=False, write_blocking=False)
 _BATCH: Final = 32
+_LOOK: Final = 0.005
+"""Seconds between two looks at a flow that is to be drained by code."""
 
 
 @define(eq=False)
@@ -102,7 +106,9 @@ class DataTransfer:
     went out of it.
     """
 
-    def __init__(self, ctx: IpcpContext, reader: Reader, program: ForwardProgram, pff: PffPolicy) -> None:
+    def __init__(
+        self, ctx: IpcpContext, reader: Reader, program: ForwardProgram, pff: PffPolicy, congestion: CongestionPolicy
+    ) -> None:
         self.ctx = ctx
         self.reader = reader
         self.address = program.address
@@ -112,6 +118,8 @@ class DataTransfer:
         self.reported: Callable[[int, int], None] = lambda port, ece: None
         """Called with the port of a flow whose packets were marked, and what its sender is to be told."""
         self._function = ForwardingFunction(pff, program.cubes)
+        self._congestion = congestion
+        self._paced: dict[int, PacedFlow] = {}  # flows whose sender is code, by port
         self._cubes = program.cubes
         self._loop = asyncio.get_running_loop()
         self._neighbours: dict[int, _Neighbour] = {}  # by port
@@ -135,6 +143,8 @@ class DataTransfer:
             return
         self._loop.remove_reader(self._fd)
         self._fd = -1
+        for paced in self._paced.values():
+            paced.close()
         self.forwarder.stop()
         for component in self._components:
             component.close()
@@ -156,16 +166,48 @@ class DataTransfer:
         """A flow of the layer above; its port. `remote_eid` 0 until `forwarder.set_peer`."""
         if destination == self.address:
             self._close_the_loop()
-        return self.forwarder.add_flow(eid, end, destination, remote_eid)
+        sender = self._congestion.sender(time.monotonic_ns())
+        if sender is None:
+            return self.forwarder.add_flow(eid, end, destination, remote_eid)
+        paced = PacedFlow(self.ctx.packets, eid, end, sender)
+        try:
+            port = self.forwarder.add_flow(eid, paced.end, destination, remote_eid)
+        except BaseException:
+            paced.close()
+            raise
+        self._paced[port] = paced
+        return port
+
+    def feedback(self, eid: int, ece: int) -> None:
+        """The peer of a flow reports congestion. Unknown flows are ignored: the report may be late."""
+        for paced in self._paced.values():
+            if paced.eid == eid:
+                paced.feedback(ece)
+                return
+        self.forwarder.feedback(eid, ece)
 
     async def remove(self, port: int, drain: float = 0.0) -> int:
         """Returns when the end of this port is out of use, how many of its packets were not sent within `drain` s."""
-        if self._fd < 0:
-            return 0
+        until = self._loop.time() + drain
+        paced = self._paced.get(port)
+        try:
+            while paced is not None and paced.waiting() and self._loop.time() < until:  # noqa: ASYNC110 no event says it
+                await asyncio.sleep(_LOOK)
+        finally:
+            lost = paced.close() if paced is not None else 0
+            self._paced.pop(port, None)
+            gone = self._leave(port, max(0.0, until - self._loop.time()))
+        return lost + await asyncio.shield(gone)
+
+    def _leave(self, port: int, drain: float) -> asyncio.Future[int]:
+        """Done when the forwarder has given the end of this port up."""
         gone: asyncio.Future[int] = self._loop.create_future()
-        self.forwarder.remove(port, drain)
-        self._leaving[port] = gone
-        return await asyncio.shield(gone)
+        if self._fd < 0:
+            gone.set_result(0)
+        else:
+            self.forwarder.remove(port, drain)
+            self._leaving[port] = gone
+        return gone
 
     def reaches(self, destination: int) -> bool:
         """Whether there is a route; to this very member there is one from now on."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from ouro_unicast.congestion import MbEcn, NoCongestionAvoidance, PacedEnd, reports_only
-from ouro_unicast.contracts import CongestionPolicy, CongestionSender
-from ouro_unicast.testing.congestion import Bottleneck, CongestionContract
+from ouro_unicast.contracts import CongestionSender
+from ouro_unicast.testing.congestion import Bottleneck
 
 from ouro_core.builtin.movers.window import Receiver, Sender
 from ouro_core.contracts.packets import Options
@@ -85,34 +85,6 @@ def test_without_avoidance_the_queue_fills() -> None:
 
 
 # ---------------------------------------------------------------- a policy in Python
-
-
-class Aimd(CongestionPolicy):
-    """Packets a second: one more with each, half as many when congestion is reported."""
-
-    name = "aimd"
-    window = reports_only()
-
-    def sender(self, now: int) -> CongestionSender:
-        return AimdSender(now)
-
-
-class AimdSender(CongestionSender):
-    def __init__(self, now: int) -> None:
-        self.rate, self.next, self.halved = 1000.0, now, now
-
-    def packet(self, size: int, now: int) -> int:
-        self.rate += 1.0
-        self.next = max(self.next, now) + int(1e9 / self.rate)
-        return self.next - now
-
-    def feedback(self, ece: int, now: int) -> None:
-        if ece and now - self.halved > 10_000_000:
-            self.rate, self.halved = max(100.0, self.rate / 2), now
-
-
-class TestAimd(CongestionContract):
-    policy = Aimd
 
 
 class Gate(CongestionSender):
@@ -211,7 +183,7 @@ def test_an_end_that_is_taken_already(bench: Bench) -> None:
 
 def test_a_flow_with_a_sender_in_python_through_forwarders(bench: Bench) -> None:
     """Application - paced end - relay - pair - forwarder 1 - forwarder 2 - application; the other way as well."""
-    one, two = Node(bench, dt(1, window=Aimd.window)), Node(bench, dt(2, window=Aimd.window))
+    one, two = Node(bench, dt(1, window=reports_only())), Node(bench, dt(2, window=reports_only()))
     here, there = bench.flow(one.ipcp, two.ipcp)
     one.route(2, one.forwarder.add_network(here))
     two.route(1, two.forwarder.add_network(there))
