@@ -7,7 +7,7 @@ import networkx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ouro_unicast import flood
+from ouro_unicast import flood, tree
 from ouro_unicast.flood import Flood
 from ouro_unicast.tree import IDS, LEFT, Accepted, Broken, Ready, Refused, Tree
 
@@ -139,13 +139,14 @@ def test_whatever_is_connected_at_once_no_loop_stays(number: int, seed: int) -> 
     assert networkx.is_tree(layer.graph)
 
 
-def test_more_members_than_a_message_has_room_for() -> None:
-    layer = Layer(2 * IDS + 2)
-    for a in range(1, 2 * IDS + 2):
+def test_more_members_than_a_message_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "IDS", 4)
+    layer = Layer(30)
+    for a in range(1, 30):
         layer.connect(a, 0)
         layer.run()
     assert networkx.is_tree(layer.graph)
-    refused = layer.connect(5, 2 * IDS)
+    refused = layer.connect(5, 29)
     layer.run()
     assert layer.results[refused] == "refused"
 
@@ -162,25 +163,25 @@ def test_nonsense_breaks_the_connection(data: bytes) -> None:
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_strangers_say_anything(messages: list[bytes]) -> None:
-    tree = Tree(1)
-    tree.up(7, 2)
+    member = Tree(1)
+    member.up(7, 2)
     for data in messages:
-        tree.receive(7, data)
-        tree.receive(8, data)
-    for _, message in tree.output():
+        member.receive(7, data)
+        member.receive(8, data)
+    for _, message in member.output():
         assert message
-    assert tree.view()
+    assert member.view()
 
 
 def test_one_that_floods_us_with_ids_is_left() -> None:
-    tree = Tree(1)
-    tree.up(7, 2)
+    member = Tree(1)
+    member.up(7, 2)
     full = b"".join((10 + n).to_bytes(8) for n in range(IDS))
-    tree.receive(7, b"\x01" + full)
+    member.receive(7, b"\x01" + full)
     for n in range(1000):
-        tree.receive(7, b"\x02" + b"".join((10 + n * IDS + i).to_bytes(8) for i in range(IDS)))
-    assert any(isinstance(event, Broken) for event in tree.events())
-    tree.receive(7, bytes((LEFT,)))
+        member.receive(7, b"\x01" + b"".join((10 + n * IDS + i).to_bytes(8) for i in range(IDS)))
+    assert any(isinstance(event, Broken) for event in member.events())
+    member.receive(7, bytes((LEFT,)))
 
 
 # ---------------------------------------------------------------- flooding

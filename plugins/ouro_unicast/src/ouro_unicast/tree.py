@@ -13,12 +13,14 @@ flow. A member of the prototype has no such component, and says so; its connecti
 
     | offset | size  | field | meaning                                                                    |
     |--------|-------|-------|----------------------------------------------------------------------------|
-    | 0      | 1     | kind  | 1 BEHIND, 2 MORE, 3 JOIN, 4 JOINED, 5 REFUSED, 6 LEFT                      |
-    | 1      | 8 * n | ids   | BEHIND: all members behind the sender, or the first of them; MORE: further |
-    |        |       |       | ones, until one with less than 150; REFUSED: one that both can reach       |
+    | 0      | 1     | kind  | 1 PLUS, 2 MINUS, 3 TOLD, 4 JOIN, 5 JOINED, 6 REFUSED, 7 LEFT               |
+    | 1      | 8 * n | ids   | PLUS, MINUS: members that are, or are no more, behind the sender, 150 at   |
+    |        |       |       | most; REFUSED: one that both can reach                                     |
+
+TOLD ends what a sender says first: all that is behind it. Afterwards it says only what changes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
@@ -36,7 +38,7 @@ IDS: Final = 150
 MOST: Final = 100_000
 """Members of a layer."""
 _ID: Final = Struct(">Q")
-BEHIND, MORE, JOIN, JOINED, REFUSED, LEFT = range(1, 7)
+PLUS, MINUS, TOLD, JOIN, JOINED, REFUSED, LEFT = range(1, 8)
 
 
 @frozen
@@ -73,9 +75,8 @@ class Broken:
 class _Channel:
     peer: int
     heard: bool = False
-    behind: frozenset[int] = frozenset()
-    coming: set[int] = field(factory=set)
     joined: bool = False
+    behind: set[int] = field(factory=set)
 
 
 class Tree:
@@ -86,6 +87,7 @@ class Tree:
             raise ValueError(f"{id} is no id: it needs 1 to 2**64-1")
         self.id = id
         self._channels: dict[int, _Channel] = {}
+        self._where: dict[int, int] = {}  # channel that leads to a member, of those that are joined
         self._output: list[tuple[int, bytes]] = []
         self._events: list[Ready | Accepted | Refused | Broken] = []
 
@@ -93,18 +95,19 @@ class Tree:
 
     def up(self, channel: int, peer: int) -> None:
         """There is a channel to the member with this id."""
-        self._channels[channel] = _Channel(peer)
-        self._tell(channel)
+        self._channels[channel] = _Channel(peer, behind={peer})
+        self._send(channel, PLUS, [self.id, *self._where])
+        self._send(channel, TOLD)
 
     def down(self, channel: int) -> None:
         """It is gone. Unknown ones are ignored."""
         gone = self._channels.pop(channel, None)
-        if gone is not None and gone.joined:
-            self._tell_others(channel)
+        if gone is not None:
+            self._left(channel, gone)
 
     def join(self, channel: int) -> None:
         """Ask to be connected. `Accepted` or `Refused` follows."""
-        common = self._common(channel)
+        common = self._common(self._channels[channel].behind)
         if common is not None:
             self._events.append(Refused(channel, common))
         else:
@@ -130,14 +133,17 @@ class Tree:
             self._break(channel, known, str(e))
 
     def _handle(self, channel: int, known: _Channel, kind: int, ids: list[int]) -> None:
-        if kind in (BEHIND, MORE):
-            self._told(channel, known, kind, ids)
+        if kind == PLUS:
+            self._more(channel, known, set(ids) - known.behind)
+        elif kind == MINUS:
+            self._less(channel, known, set(ids) & known.behind)
+        elif kind == TOLD:
+            known.heard = True
+            self._events.append(Ready(channel))
         elif kind == JOIN:
             self._asked(channel, known)
         elif kind == JOINED:
-            known.joined = True
-            self._events.append(Accepted(channel))
-            self._tell_others(channel)
+            self._joined(channel, known)
         elif kind == REFUSED:
             self._events.append(Refused(channel, ids[0] if ids else 0))
         elif kind == LEFT:
@@ -145,34 +151,46 @@ class Tree:
         else:
             raise WireError(f"a message of the unknown kind {kind}")
 
-    def _told(self, channel: int, known: _Channel, kind: int, ids: list[int]) -> None:
-        if kind == BEHIND:
-            known.coming = set()
-        known.coming.update(ids)
-        if len(known.coming) > MOST:
+    def _more(self, channel: int, known: _Channel, new: set[int]) -> None:
+        known.behind |= new
+        if len(known.behind) > MOST:
             raise WireError(f"more than {MOST} members")
-        if len(ids) == IDS:
-            return  # there is more to come
-        changed, known.behind, known.coming = known.behind != known.coming, frozenset(known.coming), set()
-        if not known.heard:
-            known.heard = True
-            self._events.append(Ready(channel))
         if known.joined:
-            common = self._common(channel)
+            common = self._common(new)
             if common is not None:
-                self._send(channel, LEFT)
-                self._break(channel, known, f"it closed a loop: member {common:016x} was in reach already")
-            elif changed:
-                self._tell_others(channel)
+                self._close(channel, known, common)
+            else:
+                self._lead(channel, new)
+
+    def _less(self, channel: int, known: _Channel, gone: set[int]) -> None:
+        known.behind -= gone
+        if known.joined:
+            self._lead_no_more(channel, gone)
 
     def _asked(self, channel: int, known: _Channel) -> None:
-        common = self._common(channel)
+        common = self._common(known.behind)
         if common is not None or not known.heard:
             self._send(channel, REFUSED, [common or self.id])
+        elif not known.joined:
+            self._send(channel, JOINED)
+            known.joined = True
+            self._lead(channel, known.behind)
+
+    def _joined(self, channel: int, known: _Channel) -> None:
+        if known.joined:
+            return
+        common = self._common(known.behind)
+        if common is not None:  # meanwhile
+            self._send(channel, LEFT)
+            self._events.append(Refused(channel, common))
             return
         known.joined = True
-        self._send(channel, JOINED)
-        self._tell_others(channel)
+        self._events.append(Accepted(channel))
+        self._lead(channel, known.behind)
+
+    def _close(self, channel: int, known: _Channel, common: int) -> None:
+        self._send(channel, LEFT)
+        self._break(channel, known, f"it closed a loop: member {common:016x} was in reach already")
 
     def _break(self, channel: int, known: _Channel, why: str) -> None:
         self._events.append(Broken(channel, why))
@@ -181,39 +199,35 @@ class Tree:
     def _left(self, channel: int, known: _Channel) -> None:
         if known.joined:
             known.joined = False
-            self._tell_others(channel)
+            self._lead_no_more(channel, known.behind)
 
     # ---- who is where
 
-    def _behind(self, without: int) -> set[int]:
-        """Members that are not behind this channel."""
-        found = {self.id}
-        for number, other in self._channels.items():
-            if number != without and other.joined:
-                found |= other.behind
-                found.add(other.peer)
-        return found
+    def _common(self, members: Iterable[int]) -> int | None:
+        """One of these that can be reached already, or is this very member."""
+        return next((m for m in members if m == self.id or m in self._where), None)
 
-    def _common(self, channel: int) -> int | None:
-        """A member that is on both sides of a channel."""
-        known = self._channels[channel]
-        common = self._behind(channel) & (known.behind | {known.peer})
-        return min(common) if common else None
+    def _lead(self, channel: int, members: Iterable[int]) -> None:
+        """These can be reached through the channel from now on."""
+        members = list(members)
+        self._where.update(dict.fromkeys(members, channel))
+        self._tell_others(channel, PLUS, members)
 
-    def _tell(self, channel: int) -> None:
-        ids = sorted(self._behind(channel))
-        kind = BEHIND
-        for at in range(0, len(ids) + 1, IDS):  # the last one is never full
-            self._send(channel, kind, ids[at : at + IDS])
-            kind = MORE
+    def _lead_no_more(self, channel: int, members: Iterable[int]) -> None:
+        gone = [m for m in members if self._where.get(m) == channel]
+        for member in gone:
+            del self._where[member]
+        self._tell_others(channel, MINUS, gone)
 
-    def _tell_others(self, channel: int) -> None:
-        for number in self._channels:
-            if number != channel:
-                self._tell(number)
+    def _tell_others(self, channel: int, kind: int, members: list[int]) -> None:
+        for other in self._channels if members else ():
+            if other != channel:
+                self._send(other, kind, members)
 
-    def _send(self, channel: int, kind: int, ids: Iterable[int] = ()) -> None:
-        self._output.append((channel, bytes((kind,)) + b"".join(map(_ID.pack, ids))))
+    def _send(self, channel: int, kind: int, ids: Sequence[int] = ()) -> None:
+        for at in range(0, max(len(ids), 1), IDS):
+            packed = b"".join(map(_ID.pack, ids[at : at + IDS]))
+            self._output.append((channel, bytes((kind,)) + packed))
 
     # ---- for the caller
 
