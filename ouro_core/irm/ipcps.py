@@ -7,7 +7,7 @@ from typing import TypeVar
 from ..contracts.ipcp import Ipcp
 from ..contracts.packets import ClientRef, PacketBroker
 from ..ipcp.launcher import IpcpHandle, IpcpStart, Launcher
-from ..model.errors import Exists, InvalidArgument, IpcpError, OuroError
+from ..model.errors import Exists, FlowTimeout, InvalidArgument, IpcpError, OuroError
 from ..model.ipcp_requests import (
     IpcpAsk,
     IpcpBootstrap,
@@ -163,6 +163,8 @@ class IpcpManager:
         try:
             async with asyncio.timeout(timeout):
                 return await answer
+        except FlowTimeout:
+            raise  # somebody else's time was over, and it says whose
         except TimeoutError:
             log.error("IPCP %s timed out after %d ms.", what, timeout * 1000)
             raise IpcpError(f"IPCP {record.name} did not {what} within {timeout:g} s") from None

@@ -109,16 +109,18 @@ class ConnectionManager:
 
     # ------------------------------------------------------------ initiating
 
-    async def open(self, dst: str, identity: Identity, qos: QosSpec = RAW) -> tuple[LowerFlow, Identity]:
+    async def open(
+        self, dst: str, identity: Identity, qos: QosSpec = RAW, attempts: int = ATTEMPTS
+    ) -> tuple[LowerFlow, Identity]:
         """A flow to a component of another member, which said who it is. The caller closes it."""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(attempts):
             path, allocation = await self._ctx.flow_alloc(dst, qos, ALLOC_TIMEOUT)
             flow = LowerFlow(self._ctx, self._reader, path, allocation)
             try:
                 return flow, await self._introduced(flow, identity)
             except FlowTimeout:
                 await flow.close()
-                if attempt == ATTEMPTS - 1:
+                if attempt == attempts - 1:
                     raise
             except BaseException:
                 await flow.close()

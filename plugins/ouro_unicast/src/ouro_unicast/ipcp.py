@@ -70,7 +70,7 @@ class LayerIpcp(Ipcp):
         raise AssertionError("the last attempt returns or raises")
 
     async def _enrolled(self, dst: str) -> LayerInfo:
-        flow, _ = await self.connections.open(dst, ENROLMENT)
+        flow, _ = await self.connections.open(dst, ENROLMENT, attempts=1)
         try:
             client = EnrolmentClient(urandom(oep.ID_SIZE), self.layer_type, self._loop.time(), time.time())
             self.ctx.log.info("[%s] Requesting enrollment.", client.id.hex())
