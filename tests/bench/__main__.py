@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from . import allocation, idle, rtt, starting, stream
+from . import allocation, frct, idle, rtt, starting, stream
 from .cases import Case, run
 from .figures import Row
 from .prototype import Missing, Prototype, find, private_places
@@ -21,7 +21,7 @@ def main() -> int:
     runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
     chosen = [
         case
-        for module in (stream, rtt, allocation, starting, idle)
+        for module in (stream, frct, rtt, allocation, starting, idle)
         for case in module.cases(runs, options.quick)
         if not options.only or any(case.name.startswith(name) for name in options.only)
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from attrs import field, frozen
 
-__all__ = ["Figure", "Row", "Samples", "Target", "at_least", "at_most", "at_most_ours", "shown"]
+__all__ = ["Figure", "Row", "Samples", "Target", "at_least", "at_least_ours", "at_most", "at_most_ours", "shown"]
 
 
 @frozen
@@ -60,6 +60,11 @@ def at_least(ratio: float) -> Target:
 def at_most(ratio: float) -> Target:
     """So many times the prototype's figure, or less."""
     return Target(ratio, False)
+
+
+def at_least_ours(limit: float) -> Target:
+    """Our figure, whatever the prototype's is."""
+    return Target(limit, True, ratio=False)
 
 
 def at_most_ours(limit: float) -> Target:
