@@ -97,26 +97,28 @@ def local() -> Iterator[Path]:
 @contextlib.contextmanager
 def over_udp() -> Iterator[Path]:
     """Two hosts on the loopback interface."""
-    with _member("127.0.0.3", True) as server, _member("127.0.0.2", False, "127.0.0.3") as client:
+    serves = '[name.srv]\n[udp4.net]\nbootstrap = "net"\nip = "127.0.0.3"\nreg = ["srv"]\n'
+    asks = '[udp4.net]\nbootstrap = "net"\nip = "127.0.0.2"\npeers = "127.0.0.3"\n'
+    with Host(config=serves) as server, Host(config=asks) as client:
         yield server, client
 
 
 @contextlib.contextmanager
-def over_wire(wire: Wire) -> Iterator[Path]:
-    """Two hosts with a layer over UDP, at the ends of a wire."""
+def over_wire(wire: Wire, type: str = "udp4", security: str = "/nowhere") -> Iterator[Path]:
+    """Two hosts with a layer of a type, udp4 or one of Ethernet's, at the ends of a wire. `security`: the directory of
+    their security files.
+    """
     here, there = wire.ADDRESSES
+    common = f'[irmd]\nsecurity = "{security}"\n'
     with contextlib.ExitStack() as stack:
         with wire.inside(0):
-            server = stack.enter_context(_member(here, True))
+            where = f'ip = "{here}"' if type == "udp4" else f'dev = "{wire.devices[0]}"'
+            config = f'{common}[name.srv]\n[{type}.net]\nbootstrap = "net"\n{where}\nreg = ["srv"]\n'
+            server = stack.enter_context(Host(config=config))
         with wire.inside(1):
-            client = stack.enter_context(_member(there, False, here))
+            where = f'ip = "{there}"\npeers = "{here}"' if type == "udp4" else f'dev = "{wire.devices[1]}"'
+            client = stack.enter_context(Host(config=f'{common}[{type}.net]\nbootstrap = "net"\n{where}\n'))
         yield server, client
-
-
-def _member(address: str, serves: bool, peer: str = "") -> Host:
-    config = f'[udp4.u]\nbootstrap = "net"\nip = "{address}"\n'
-    config = f'[name.srv]\n{config}reg = ["srv"]\n' if serves else f'{config}peers = "{peer}"\n'
-    return Host(config=config)
 
 
 def program(*words: str) -> list[str]:
