@@ -1,4 +1,4 @@
-"""Flows with FRCT: packets a second, goodput, round trips; over a local layer, over UDP, and over a bad wire, beside TCP.
+"""Flows with FRCT: packets a second, goodput, round trips; over a local layer, UDP, and a bad wire, beside TCP.
 
 Ours alone: flows of this kind between two processes of the prototype stall or crash when they are in a hurry (flows.md
 7.6 e).
