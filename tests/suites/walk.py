@@ -8,13 +8,16 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Final
 
+import attrs
 from attrs import frozen
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from ouro_core.cli.certificates import issue, make_authority, write_pair
 from ouro_core.contracts.crypto import Suite
 from ouro_core.oap import OapSuites
 from ouro_core.testing.host import Host, eventually
 
-__all__ = ["Combination", "Outcome", "Walk", "combinations", "each_once", "missing", "table"]
+__all__ = ["Combination", "Outcome", "Walk", "certificates", "combinations", "each_once", "missing", "table"]
 
 SERVER: Final = """
 from ouro_core import OuroError, announce, flow_accept
@@ -41,7 +44,7 @@ for _ in sys.stdin:
                 flow.write(packet)
                 flow.read_timeout = 10
                 assert flow.read() == packet[::-1], "another packet came back"
-            assert not flow.counters["undecryptable"], flow.counters
+            assert not flow.counters.get("undecryptable"), flow.counters
         print(json.dumps(["", took]), flush=True)
     except (OuroError, AssertionError) as e:
         print(json.dumps([f"{type(e).__name__}: {e}", 0]), flush=True)
@@ -53,13 +56,17 @@ class Combination:
     """Names of suites."""
 
     kex: str
-    cipher: str
-    kdf: str
+    """"" for a plain flow."""
+    cipher: str = "aes-256-gcm"
+    kdf: str = "sha256"
+    certificate: str = ""
+    """Kind of the key that both sides show a certificate of; "" for none."""
 
     @property
     def conf(self) -> str:
         """An enc.conf that asks for it."""
-        return f"kex = {self.kex}\ncipher = {self.cipher}\nkdf = {self.kdf}\n"
+        auth = "auth = required\n" if self.certificate else ""
+        return auth + (f"kex = {self.kex}\ncipher = {self.cipher}\nkdf = {self.kdf}\n" if self.kex else "none\n")
 
 
 @frozen
@@ -82,6 +89,12 @@ def each_once(suites: OapSuites) -> list[Combination]:
     return [Combination(*(column[i % len(column)] for column in columns)) for i in range(max(map(len, columns)))]
 
 
+def certificates(suites: OapSuites, kex: str) -> list[Combination]:
+    """One with each kind of certificate. EdDSA signs no flow that is encrypted (oap.md 7.4)."""
+    kinds = [(kind, family.name) for family in suites.authenticators.available() for kind in family.key_kinds]
+    return [Combination("" if family == "EdDSA" else kex, certificate=kind) for kind, family in kinds]
+
+
 def missing(suites: OapSuites) -> list[Suite]:
     """Those that a plugin registered and that do not work here."""
     return [suite for suite in chain(suites.kexes, suites.ciphers, suites.kdfs) if suite.unavailable is not None]
@@ -96,7 +109,8 @@ def _names(suites: OapSuites) -> list[list[str]]:
 class Walk:
     """A daemon, a server and a client. A context manager. `layer`: flows go over a layer of type local."""
 
-    def __init__(self, directory: Path, layer: bool = False) -> None:
+    def __init__(self, directory: Path, suites: OapSuites, layer: bool = False) -> None:
+        self._makers = list(suites.authenticators.available())
         self._files = directory / "security"
         self._keylog = directory / "keys"
         config = f'[irmd]\nsecurity = "{self._files}"\ndirect = {str(not layer).lower()}\n[name.srv]\n'
@@ -105,6 +119,7 @@ class Walk:
         self._host = Host(directory, config, ("--debug", "oap"))
         self._host.environment["OURO_KEYLOG"] = str(self._keylog)
         self._keys: set[str] = set()
+        self._shown = ""
 
     def __enter__(self) -> "Walk":
         self._host.__enter__()
@@ -129,7 +144,7 @@ class Walk:
         """The outcome of each. `say` is told how it goes."""
         found = []
         for number, combination in enumerate(asked, 1):
-            say(f"{number} of {len(asked)}: {combination.kex} {combination.cipher} {combination.kdf}")
+            say(f"{number} of {len(asked)}: {' '.join(attrs.astuple(combination))}")
             found.append(self._try(combination))
         return found
 
@@ -138,6 +153,7 @@ class Walk:
             conf = self._files / side / "srv" / "enc.conf"
             conf.parent.mkdir(parents=True, exist_ok=True)
             conf.write_text(asked.conf)
+        self._show(asked.certificate)
         logged = self._host.log.stat().st_size
         assert self._client.stdin is not None
         assert self._client.stdout is not None
@@ -146,11 +162,31 @@ class Walk:
         error, seconds = json.loads(self._client.stdout.readline() or '["the client ended", 0]')
         return Outcome(asked, error or self._negotiated(asked, logged) or self._one_key(asked), seconds)
 
+    def _show(self, kind: str) -> None:
+        """Let both sides have certificates of this kind, by an authority of the same."""
+        if kind == self._shown:
+            return
+        self._shown = kind
+        for side in ("server", "client"):
+            for file in ("crt.pem", "key.pem"):
+                (self._files / side / "srv" / file).unlink(missing_ok=True)
+        if not kind:
+            return
+        authority = make_authority("Walk", kind, 2, self._makers)
+        ca = self._files / "cacert" / "ca.pem"
+        ca.parent.mkdir(exist_ok=True)
+        ca.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+        for side in ("server", "client"):
+            folder = self._files / side / "srv"
+            write_pair(issue(authority, "srv", kind, 1, self._makers), folder / "crt.pem", folder / "key.pem", True)
+
     def _negotiated(self, asked: Combination, logged: int) -> str:
         """What is wrong with the answer's header."""
         text = self._host.log.read_bytes()[logged:].decode()
         answer = [header for header in text.split("OAP_HDR [") if "Req Hash: [" in header]
-        wanted = (f"Cipher: {asked.cipher}\n", f"KDF: HKDF-{asked.kdf}\n")
+        wanted = (f"Cipher: {asked.cipher}\n", f"KDF: HKDF-{asked.kdf}\n") if asked.kex else ("Cipher: <none>\n",)
+        if asked.certificate and answer and "Signature: <none>" in _plain(answer[-1]):
+            return "the server's answer is not signed"
         wrong = [line.strip() for line in wanted if not answer or line not in _plain(answer[-1])]
         return f"the server's answer has no {', '.join(wrong)}" if wrong else ""
 
@@ -158,6 +194,8 @@ class Walk:
         """What is wrong with the keys."""
         lines = [line.split(" ") for line in self._keylog.read_text().splitlines()]
         self._keylog.write_text("")
+        if not asked.kex:
+            return f"{len(lines)} ends of a plain flow logged keys" if lines else ""
         ciphers, keys = {line[2] for line in lines}, {line[3] for line in lines}
         if len(lines) != 2 or ciphers != {asked.cipher} or len(keys) != 1:
             return f"{len(lines)} ends logged {len(keys)} keys for {', '.join(sorted(ciphers)) or 'no cipher'}"
@@ -173,17 +211,23 @@ def _plain(text: str) -> str:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """A line a key exchange, a column a cipher: how many of the kdfs passed; then the failures, each with its error."""
-    kexes, ciphers = (list(dict.fromkeys(getattr(o.asked, kind) for o in outcomes)) for kind in ("kex", "cipher"))
+    """A line a key exchange and certificate, a column a cipher: how many passed; then the failures and their errors."""
+    ciphers = list(dict.fromkeys(o.asked.cipher for o in outcomes))
+    labels = list(dict.fromkeys(_label(o) for o in outcomes))
     rows = [["", *ciphers, "allocation"]]
-    for kex in kexes:
-        cells = [[o for o in outcomes if (o.asked.kex, o.asked.cipher) == (kex, cipher)] for cipher in ciphers]
+    for label in labels:
+        cells = [[o for o in outcomes if (_label(o), o.asked.cipher) == (label, cipher)] for cipher in ciphers]
         passed = [f"{sum(not o.error for o in cell)}/{len(cell)}" if cell else "-" for cell in cells]
-        times = sorted(o.seconds for o in outcomes if o.asked.kex == kex and not o.error)
-        rows.append([kex, *passed, f"{1000 * times[len(times) // 2]:.1f} ms" if times else "-"])
+        times = sorted(o.seconds for o in outcomes if _label(o) == label and not o.error)
+        rows.append([label, *passed, f"{1000 * times[len(times) // 2]:.1f} ms" if times else "-"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     lines = ["  ".join([row[0].ljust(widths[0]), *cells[1:]]) for row, cells in zip(rows, aligned, strict=True)]
     failed = [o for o in outcomes if o.error]
-    lines += [f"FAILED {o.asked.kex} {o.asked.cipher} {o.asked.kdf}: {o.error}" for o in failed]
+    lines += [f"FAILED {_label(o)} {o.asked.cipher} {o.asked.kdf}: {o.error}" for o in failed]
     return "\n".join([*lines, f"{len(outcomes) - len(failed)} of {len(outcomes)} passed"])
+
+
+def _label(outcome: Outcome) -> str:
+    asked = outcome.asked
+    return f"{asked.kex or 'plain'}, {asked.certificate}" if asked.certificate else asked.kex
