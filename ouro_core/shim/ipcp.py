@@ -19,6 +19,7 @@ from ..model.errors import FlowDown, IpcpError, OuroError, UnknownName
 from ..model.layer import LayerInfo
 from ..model.log import PP
 from ..model.qos import QosSpec
+from .admission import Admission
 from .management import Answered, Arrived, Capable, Incoming, Management, Refused, Undelivered
 from .medium import Medium
 
@@ -30,6 +31,12 @@ DRAIN: Final = 5.0
 """Seconds for what an application had written before it closed. Less than the IRM waits for a deallocation."""
 RETRY: Final = 0.001
 """Seconds until management messages are sent again after the socket took no more."""
+MESSAGES: Final = 256
+"""Management messages that are handled between two turns of the loop."""
+MESSAGE_RATE: Final = 4000.0
+"""Management messages of one host that are handled a second, ..."""
+MESSAGE_BURST: Final = 1000
+"""... and at once: that is several long messages in fragments."""
 MAX_UNSENT: Final = 1024
 """Management messages that wait for the socket."""
 
@@ -68,6 +75,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         self._unsent: deque[tuple[A, bytes]] = deque()
         self._resending: asyncio.TimerHandle | None = None
         self._not_sent = 0
+        self._admission: Admission[A] = Admission(MESSAGE_RATE, MESSAGE_BURST)
         self._pending: dict[int, tuple[NFlow, asyncio.Future[bytes]]] = {}  # by our endpoint
         self._flows: dict[int, _Flow[A]] = {}  # by the IRM's id
         self._leaving: dict[int, asyncio.Future[None]] = {}
@@ -250,9 +258,10 @@ class ShimIpcp(Ipcp, Generic[A]):
         for event in self.pump.events():
             self._pump_event(event)
         now = self._loop.time()
-        for frame in self.pump.management():
+        for frame in self.pump.management(MESSAGES):
             source, message = self.medium.read(frame)
-            self.management.receive(message, now, source)
+            if self._admission.admit(source, now):
+                self.management.receive(message, now, source)
         self.run()
 
     def _pump_event(self, event: MoverEvent) -> None:
@@ -384,7 +393,8 @@ class ShimIpcp(Ipcp, Generic[A]):
         rib.publish("frames", self.pump.counters)
 
     def _management_view(self) -> Mapping[str, object]:
-        return {**self.management.view(), "unsent": len(self._unsent), "not_sent": self._not_sent}
+        kept = {"unsent": len(self._unsent), "not_sent": self._not_sent, "flooded": self._admission.dropped}
+        return {**self.management.view(), **kept}
 
     def _directory_view(self) -> Mapping[str, object]:
         entries = self.management.directory.entries()

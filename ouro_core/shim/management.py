@@ -33,6 +33,7 @@ from ..model.errors import IpcpError, OuroError, OutOfMemory, UnknownName, WireE
 from ..model.qos import QosSpec
 from ..oap import carrier
 from ..oap.carrier import Carrier, Delivered, Probed, too_long
+from .admission import Admission
 from .directory import Directory
 from .messages import Codec, Extension, FlowReply, FlowRequest, UnknownCode
 
@@ -49,6 +50,11 @@ MAX_INCOMING: Final = 1024
 """Requests that wait for an application, ..."""
 MAX_INCOMING_A_PEER: Final = 64
 """... and those of one host."""
+UNREGISTERED_RATE: Final = 100.0
+"""Requests a second for names that are not registered here, where `any_name` lets them through: each is a question to
+the IRM, ..."""
+UNREGISTERED_BURST: Final = 200
+"""... and at once."""
 MAX_REMEMBERED: Final = 4096
 
 
@@ -64,7 +70,7 @@ class Counters:
     malformed: int = 0
     unknown_code: int = 0
     unknown_name: int = 0
-    """Requests for a hash that is not registered here."""
+    """Requests for a hash that is not registered here, dropped."""
     duplicates: int = 0
     """Requests that were here already."""
     superseded: int = 0
@@ -183,6 +189,7 @@ class Management(Generic[A]):
         self.codec = codec
         self._max_message = max_message
         self._any_name = any_name
+        self._unregistered: Admission[None] = Admission(UNREGISTERED_RATE, UNREGISTERED_BURST)
         self._carrier: Carrier[A] = Carrier(rng, capabilities)
         self._room = room if room is not None else lambda _: max_message
         self._overhead = len(codec.encode(Extension(b"")))
@@ -371,6 +378,9 @@ class Management(Generic[A]):
             self.counters.duplicates += 1
             if known.reply is not None and not self._under_way(known):
                 self._deliver(_Message(source, 0, known.reply, known), now)
+            return
+        if request.hash not in self.registered and not self._unregistered.admit(None, now):
+            self.counters.unknown_name += 1
             return
         self.counters.requests_received += 1
         before = self._by_requester.get((source, request.eid))

@@ -19,7 +19,14 @@ from ouro_core.model.errors import (
 )
 from ouro_core.model.qos import RAW
 from ouro_core.shim import Arrived, Extension, FlowReply, FlowRequest, Management
-from ouro_core.shim.management import MAX_INCOMING, MAX_INCOMING_A_PEER, MAX_REMEMBERED, REMEMBERED
+from ouro_core.shim.management import (
+    MAX_INCOMING,
+    MAX_INCOMING_A_PEER,
+    MAX_REMEMBERED,
+    REMEMBERED,
+    UNREGISTERED_BURST,
+    UNREGISTERED_RATE,
+)
 from ouro_core.testing.links import Faulty, Link
 from ouro_core.testing.network import Network
 from ouro_core.wire.extension import fragments_of
@@ -113,6 +120,19 @@ def test_any_name_where_the_type_wants_it() -> None:
     member.management._any_name = True
     member.management.receive(CODEC.encode(FlowRequest(5, b"unheard of", RAW, b"")), 0.0, "somebody")
     assert isinstance(member.management.events()[0], Arrived)
+
+
+def test_guesses_at_names_are_held_to_a_rate_and_registered_names_are_not() -> None:
+    management: Management[str] = Management(CODEC, Random(1), 1000, any_name=True)
+    management.registered.add(HASH)
+    for n in range(10_000):
+        guess = FlowRequest(1 + n, Random(n).randbytes(16), RAW, b"")
+        management.receive(CODEC.encode(guess), n / 10_000, f"host {n % 700}")
+    offered = len(management.events())
+    assert UNREGISTERED_BURST <= offered <= UNREGISTERED_BURST + UNREGISTERED_RATE
+    assert management.counters.unknown_name == 10_000 - offered
+    management.receive(CODEC.encode(FlowRequest(5, HASH, RAW, b"")), 1.0, "somebody")
+    assert len(management.events()) == 1
 
 
 # ---------------------------------------------------------------- loss, duplicates, late and false replies

@@ -21,6 +21,7 @@ MAX_MESSAGE: Final = 2048
 """Longest management datagram: a node of the prototype writes what is longer beyond the end of its buffer."""
 _FIRST_EID: Final = 64
 _LAST_EID: Final = 2**31 - 1
+_SOURCES: Final = 1024
 _IP_MTU: Final = 14
 _IPV6_MTU: Final = 24
 _LEAST_MTU: Final = 576
@@ -37,6 +38,7 @@ def program(family: Family, check_source: bool) -> PumpProgram:
         management_min=HEADER - EID.size,
         source=Source(address=True) if check_source else None,
         addressed=True,
+        management_queue=1024,  # anybody can send us such, so a burst of noise must not crowd out what is meant
     )
 
 
@@ -54,13 +56,19 @@ class UdpMedium(Medium[Address]):
         self.fd = self._socket.fileno()
         self.program = program(own.family, check_source)
         self.endpoints = Endpoints(_FIRST_EID, _LAST_EID, rng=rng)
+        self._sources: dict[bytes, Address] = {}  # as read before, since many messages come from few
 
     def route(self, peer: Address, remote: int, own: int) -> Route:
         there = peer.packed
         return Route(EID.pack(remote), to=there, source=there if self.program.source is not None else b"")
 
     def read(self, frame: ManagementFrame) -> tuple[Address, bytes]:
-        return Address.unpack(frame.source), frame.frame
+        address = self._sources.get(frame.source)
+        if address is None:
+            if len(self._sources) >= _SOURCES:
+                self._sources.clear()
+            address = self._sources[frame.source] = Address.unpack(frame.source)
+        return address, frame.frame
 
     def send(self, to: Address, message: bytes) -> None:
         self._socket.sendto(message, socket.MSG_DONTWAIT, to.sockaddr)
