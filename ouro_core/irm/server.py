@@ -21,7 +21,8 @@ from ..model.errors import IrmdError, OutOfMemory
 from ..model.irm_requests import Announce
 from ..model.log import logger
 from ..model.request import Request
-from ..rpc.channel import Budget, Channel
+from ..rpc.budget import Budget
+from ..rpc.channel import Channel
 from ..rpc.credentials import peer_credentials
 from ..rpc.fds import close_fds
 from .irm import Irm

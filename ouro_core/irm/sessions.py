@@ -157,8 +157,10 @@ class Session:
 
     def _shown(self, info: NameInfo) -> NameInfo:
         """Where the security files of a name are is its owner's and the administrators' business."""
+        if self.admin or info.owner == self._credentials.uid or not any(getattr(info, f) for f in FILES):
+            return info
         hidden: dict[str, Any] = dict.fromkeys(FILES, "")
-        return info if self.admin or info.owner == self._credentials.uid else evolve(info, **hidden)
+        return evolve(info, **hidden)
 
     def bind_program(self, request: r.BindProgram) -> None:
         uid = self._credentials.uid

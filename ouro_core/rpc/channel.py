@@ -17,6 +17,7 @@ import asyncio
 import inspect
 import itertools
 import socket
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -29,9 +30,10 @@ from ..model.log import logger
 from ..model.request import Request, reply_type
 from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
 from . import fds as _fds
+from .budget import Budget
 from .steps import Promise
 
-__all__ = ["Answer", "Budget", "Channel"]
+__all__ = ["Answer", "Channel"]
 
 R = TypeVar("R")
 Answer = Callable[[Request[Any]], Any]
@@ -48,16 +50,6 @@ log = logger("rpc")
 
 FD_WEIGHT: Final = 2**15
 """Bytes that a descriptor counts for which waits to be sent: 2048 of them are 64 MiB."""
-
-
-@attrs.define
-class Budget:
-    """Bytes that all channels of one peer may hold at once: unfinished frames, requests under way, replies that it does
-    not read. A channel that would need more closes.
-    """
-
-    most: int
-    used: int = 0
 
 
 @attrs.define
@@ -93,6 +85,8 @@ class Channel:
         self._closed_error = closed_error
         self._decoder = FrameDecoder()
         self._received: deque[int] = deque()
+        self._frames: deque[Frame] = deque()  # whole ones that wait for their turn
+        self._frames_bytes = 0
         self._ids = itertools.count(1)
         self._calls: dict[int, tuple[asyncio.Future[Any], type]] = {}  # and the type of its reply
         self._tasks: dict[int, asyncio.Future[Any]] = {}
@@ -132,7 +126,13 @@ class Channel:
         budget = self._budget
         if budget is None:
             return True
-        held = self._decoder.unfinished + self._asked_bytes + self._unsent_bytes + self._unsent_fds * FD_WEIGHT
+        held = (
+            self._decoder.unfinished
+            + self._frames_bytes
+            + self._asked_bytes
+            + self._unsent_bytes
+            + self._unsent_fds * FD_WEIGHT
+        )
         budget.used += held - self._held
         self._held = held
         return budget.used <= budget.most
@@ -203,30 +203,62 @@ class Channel:
     # ------------------------------------------------------------ receiving
 
     def _readable(self) -> None:
+        if self._budget is None:
+            self.serve()
+        else:
+            self._budget.readable(self)
+
+    def serve(self, until: float | None = None) -> bool:
+        """Read once, unless frames are left of last time, and answer until that time of `time.perf_counter`, or all.
+        Whether frames are left.
+        """
         try:
-            data, fds = _fds.receive(self._sock)
-        except (BlockingIOError, InterruptedError):
-            return
-        except (OSError, WireError) as e:
-            log.debug("Connection lost: %s", e)
-            self.close()
-            return
-        self._received.extend(fds)
-        if not data:
-            self.close()
-            return
-        try:
-            for frame in self._decoder.feed(data):
+            if not self._frames and not self._receive():
+                return False
+            while self._frames:
+                frame = self._frames.popleft()
+                self._frames_bytes -= len(frame.body)
                 self._frame(frame)
                 if self.closed:
-                    return
-            if len(self._received) > (_fds.MAX_FDS if self._decoder.unfinished else 0):
-                raise WireError("descriptors came that belong to no message")
+                    return False
+                if until is not None and self._frames and time.perf_counter() >= until:
+                    break
+            else:
+                if len(self._received) > (_fds.MAX_FDS if self._decoder.unfinished else 0):
+                    raise WireError("descriptors came that belong to no message")
             if not self._within_budget():
                 raise WireError("all connections of this user keep too much waiting")
         except WireError as e:
             log.warning("Connection closed: %s", e)
             self.close()
+        return bool(self._frames)
+
+    def _receive(self) -> bool:
+        """Read once. False: nothing came, or the end. WireError."""
+        try:
+            data, fds = _fds.receive(self._sock)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except (OSError, WireError) as e:
+            log.debug("Connection lost: %s", e)
+            self.close()
+            return False
+        self._received.extend(fds)
+        if not data:
+            self.close()
+            return False
+        self._frames.extend(self._decoder.feed(data))
+        self._frames_bytes = sum(len(frame.body) for frame in self._frames)
+        return True
+
+    def pause(self) -> None:
+        """Do not read until `resume`."""
+        self._loop.remove_reader(self._sock.fileno())
+
+    def resume(self) -> None:
+        """The reverse of `pause`; of a channel that was closed meanwhile nothing."""
+        if not self.closed:
+            self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def _take_fds(self, count: int) -> list[int]:
         if count > len(self._received):
@@ -358,6 +390,8 @@ class Channel:
         self._sock.close()
         _fds.close_fds(self._received)
         self._received.clear()
+        self._frames.clear()
+        self._frames_bytes = 0
         for task in self._tasks.values():
             self._cancel(task)
         unsent, self._unsent = self._unsent, deque()

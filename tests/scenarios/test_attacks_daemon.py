@@ -241,3 +241,37 @@ time.sleep(100)
     assert open_host.call(ListIpcps(), 10.0).ipcps == ()
     program.kill()
     eventually(open_host.quiet)
+
+
+# ---------------------------------------------------------------- time of the daemon
+
+
+@as_root
+def test_a_user_who_asks_without_end_keeps_nobody_waiting(open_host: Host) -> None:
+    """Long answers, thousands of requests on each of many connections: half an hour of work for the daemon."""
+    program = attack(
+        open_host,
+        """
+import threading
+from ouro_core.model.names import NameInfo
+bind = channel()
+for number in range(1000):
+    bind.call(CreateName(NameInfo(f"{number:0200}")))
+name, body, _ = encode(ListNames())
+questions = b"".join(frame_bytes(Frame(Kind.REQUEST, number, name, body)) for number in range(1000))
+def ask(sock):
+    sock.sendall(questions)
+    while sock.recv(1 << 20):
+        pass
+for _ in range(50):
+    threading.Thread(target=ask, args=(connect(irm_socket()),), daemon=True).start()
+time.sleep(1)
+print("done", flush=True)
+time.sleep(100)
+""",
+    )
+    for _ in range(5):
+        assert open_host.call(ListIpcps(), 10.0).ipcps == ()
+    assert program.poll() is None
+    program.kill()
+    eventually(open_host.quiet)

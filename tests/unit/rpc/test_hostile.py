@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from ouro_core.model.ipcp_requests import IpcpFlowJoin
 from ouro_core.model.irm_requests import Allocation, FlowAccept, ListIpcps, RibText
 from ouro_core.model.qos import RAW
 from ouro_core.model.zygote_requests import Spawned
-from ouro_core.rpc.channel import Budget, Channel
+from ouro_core.rpc.budget import Budget
+from ouro_core.rpc.channel import Channel
 from ouro_core.rpc.fds import MAX_FDS, close_grants
 from ouro_core.wire.control import MAX_FRAME, Frame, Kind, encode, frame_bytes
 
@@ -310,3 +312,30 @@ async def test_what_one_peer_keeps_waiting_is_bounded(against: Any, until: Any) 
     await until(lambda: budget.used == 0)
     os.close(r)
     os.close(w)
+
+
+async def test_who_asks_much_lets_others_go_first(against: Any, until: Any) -> None:
+    """However many connections he has, and however many requests are in one piece of what comes."""
+    budget = Budget(2**24)
+    answered = 0
+
+    def slow(request: Any) -> Any:
+        nonlocal answered
+        answered += 1
+        time.sleep(0.001)
+        return RibText("x")
+
+    greedy = [against(slow, budget=budget) for _ in range(5)]
+    other, _ = against(_answer)
+    for raw, _ in greedy:
+        raw.send(b"".join(frame_bytes(Frame(Kind.REQUEST, number, "RibRead")) for number in range(200)))
+    other.send(REQUEST)
+    assert (await other.read()).kind is Kind.REPLY
+    assert answered < 100
+    greedy[0][1].close()  # what waits of a connection that ends is nobody's any more
+    for raw, _ in greedy[1:]:
+        assert [(await raw.read()).id for _ in range(200)] == list(range(200))
+    assert answered < 1000
+    assert budget.used == 0
+    greedy[1][0].send(REQUEST)
+    assert (await greedy[1][0].read()).kind is Kind.REPLY
