@@ -174,10 +174,11 @@ class Allocator:
         finally:
             for task in tasks:
                 task.cancel()
-        layers = ", ".join(i.info.layer_name for i in usable) or "none"
+        layers = ", ".join(i.info.layer_name for i in usable)
+        asked = f"no layer knows it; asked: {layers}" if usable else "there is no layer to ask"
         if dst not in self._registry.names:
-            raise UnknownName(f'nobody knows the name "{dst}"; layers asked: {layers}')
-        raise IpcpError(f'no process of this host accepts flows for "{dst}", and no layer knows it; asked: {layers}')
+            raise UnknownName(f'no process of this host has the name "{dst}", and {asked}')
+        raise IpcpError(f'no process of this host accepts flows for "{dst}", and {asked}')
 
     @staticmethod
     def _registered(ipcp: IpcpRecord, dst: str) -> bool:

@@ -1,10 +1,8 @@
 """The daemon's configuration file, in the prototype's TOML (spec: irmd.md 10), with a table `[irmd]` of our own.
 
 Tables are applied in the order of the file, through the same requests that the command line makes, and stop at the
-first
-failure. `[name.<name>]` makes a name; `[<type>.<name>]` an IPCP of any installed type, whose keys are those of the
-type's
-configuration class, besides the common ones: bootstrap, enrol, autobind, reg, conn, hash.
+first failure. `[name.<name>]` makes a name; `[<type>.<name>]` an IPCP of any installed type, whose keys are those of
+the type's configuration class, besides the common ones: bootstrap, enrol, autobind, reg, conn, hash.
 """
 
 import tomllib
@@ -15,7 +13,7 @@ from typing import Any, Final
 from attrs import evolve, field, frozen
 
 from ..model.config import options, parse_config
-from ..model.errors import ConfigError, IpcpTypeError
+from ..model.errors import ConfigError, IpcpTypeError, OuroError
 from ..model.irm_requests import (
     BindIpcp,
     BindProgram,
@@ -46,6 +44,8 @@ _SECURITY: Final = {
     "client_key_file": "client_key",
 }
 _COMPONENTS: Final = ("Management", "Data Transfer")
+_COMMON: Final = ("autobind", "bootstrap", "conn", "enrol", "hash", "reg")
+"""Keys of IPCPs of every type."""
 
 
 @frozen
@@ -69,16 +69,21 @@ def load_configuration(path: Path) -> Configuration:
     for key, table in tables.items():
         if not isinstance(table, dict) or not all(isinstance(t, dict) for t in table.values()):
             raise ConfigError(f"{path}: {key} needs tables, as in [{key}.some_name]")
-    return Configuration(parse_config(IrmSettings, _texts(IrmSettings, own, f"{path}: [irmd]")), tables)
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: irmd needs a table, [irmd]")
+    try:
+        return Configuration(parse_config(IrmSettings, _texts(IrmSettings, own)), tables)
+    except ConfigError as e:
+        raise ConfigError(f"{path}: [irmd]: {e}") from None
 
 
-def _texts(cls: type, table: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Values by field name as texts, from keys of a TOML table."""
+def _texts(cls: type, table: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, str]:
+    """Values by field name as texts, from keys of a TOML table; `more` are keys that were taken out of it."""
     known = {o.key: o for o in options(cls)}
     found = {}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(f'{where}: unknown key "{key}"; known: {", ".join(sorted(known)) or "none"}')
+            raise ConfigError(f'unknown key "{key}"; known: {", ".join(sorted((*known, *more)))}')
         found[known[key].name] = known[key].text(value)
     return found
 
@@ -89,12 +94,13 @@ async def apply(configuration: Configuration, irm: AsyncCaller, plugins: PluginH
         if key != "name":
             _check_type(plugins, key)
         for name, entry in table.items():
-            where = f"[{key}.{name}]"
-            entry = dict(entry)
-            if key == "name":
-                await _make_name(irm, name, entry, where)
-            else:
-                await _make_ipcp(irm, plugins.get("ipcp_types", key), name, entry, where)
+            try:
+                if key == "name":
+                    await _make_name(irm, name, dict(entry))
+                else:
+                    await _make_ipcp(irm, plugins.get("ipcp_types", key), name, dict(entry))
+            except OuroError as e:
+                raise ConfigError(f"[{key}.{name}]: {e}") from e
 
 
 def _check_type(plugins: PluginHost, key: str) -> None:
@@ -104,17 +110,17 @@ def _check_type(plugins: PluginHost, key: str) -> None:
         raise ConfigError(f'unknown section "{key}"; known: [irmd], [name.NAME], [TYPE.IPCP]; {e}') from None
 
 
-async def _make_name(irm: AsyncCaller, name: str, entry: dict[str, Any], where: str) -> None:
-    programs = _strings(entry.pop("prog", []), where, "prog")
-    arguments = _strings(entry.pop("args", []), where, "args")
+async def _make_name(irm: AsyncCaller, name: str, entry: dict[str, Any]) -> None:
+    programs = _strings(entry.pop("prog", []), "prog")
+    arguments = _strings(entry.pop("args", []), "args")
     balance = entry.pop("lb", "spill")
-    if balance not in _BALANCE:
-        raise ConfigError(f'{where}: unknown lb "{balance}"; known: {", ".join(_BALANCE)}')
+    if not isinstance(balance, str) or balance not in _BALANCE:
+        raise ConfigError(f'unknown lb "{balance}"; known: {", ".join(_BALANCE)}')
     info = NameInfo(name, _BALANCE[balance])
     for key, attribute in _SECURITY.items():
         if key in entry:
-            info = evolve(info, **{attribute: _existing(str(entry.pop(key)), where, key)})  # type: ignore[arg-type]
-    _nothing_left(entry, where)
+            info = evolve(info, **{attribute: _existing(_text(entry.pop(key), key), key)})  # type: ignore[arg-type]
+    _nothing_left(entry)
     await irm.call(CreateName(info))
     for number, program in enumerate(programs):
         automatic = number < len(arguments)
@@ -123,20 +129,22 @@ async def _make_name(irm: AsyncCaller, name: str, entry: dict[str, Any], where: 
     log.info("Made name %s.", name)
 
 
-async def _make_ipcp(irm: AsyncCaller, cls: type[Any], name: str, entry: dict[str, Any], where: str) -> None:
-    bootstrap, enrol = entry.pop("bootstrap", None), entry.pop("enrol", None)
-    autobind = bool(entry.pop("autobind", False))
-    names = _strings(entry.pop("reg", []), where, "reg")
-    peers = _strings(entry.pop("conn", []), where, "conn")
-    layer_hash = _hash(entry.pop("hash", "SHA3_256"), where)
-    texts = _texts(cls.Config, entry, where)
+async def _make_ipcp(irm: AsyncCaller, cls: type[Any], name: str, entry: dict[str, Any]) -> None:
+    bootstrap, enrol = (_text(entry.pop(key), key) if key in entry else None for key in ("bootstrap", "enrol"))
+    autobind = entry.pop("autobind", False)
+    if not isinstance(autobind, bool):
+        raise ConfigError(f"autobind is {autobind!r}; it needs true or false")
+    names = _strings(entry.pop("reg", []), "reg")
+    peers = _strings(entry.pop("conn", []), "conn")
+    layer_hash = _hash(entry.pop("hash", "SHA3_256"))
+    texts = _texts(cls.Config, entry, _COMMON)
     ipcp = (await irm.call(CreateIpcp(cls.name, name))).id
     if enrol is not None:
         if bootstrap is not None:
             log.warning("Ignoring bootstrap for IPCP %s.", name)
-        layer = await irm.call(EnrollIpcp(ipcp, str(enrol)))
+        layer = await irm.call(EnrollIpcp(ipcp, enrol))
     elif bootstrap is not None:
-        layer = await irm.call(BootstrapIpcp(ipcp, LayerInfo(str(bootstrap), layer_hash), texts))
+        layer = await irm.call(BootstrapIpcp(ipcp, LayerInfo(bootstrap, layer_hash), texts))
     else:
         return
     if autobind:
@@ -151,26 +159,32 @@ async def _make_ipcp(irm: AsyncCaller, cls: type[Any], name: str, entry: dict[st
     log.info("Made IPCP %s in layer %s.", name, layer.name)
 
 
-def _existing(file: str, where: str, key: str) -> str:
-    if not Path(file).exists():
-        raise ConfigError(f"{where}: {key} {file} does not exist")
-    return str(Path(file).resolve())
-
-
-def _hash(word: Any, where: str) -> HashAlgorithm:
-    known = {h.name: h for h in HashAlgorithm if h.selectable}
-    if word not in known:
-        raise ConfigError(f'{where}: unknown hash "{word}"; known: {", ".join(known)}')
-    return known[word]
-
-
-def _strings(value: Any, where: str, key: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f"{where}: {key} needs a list of strings")
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is {value!r}; it needs a text, in quotes")
     return value
 
 
-def _nothing_left(entry: Mapping[str, Any], where: str) -> None:
+def _existing(file: str, key: str) -> str:
+    if not Path(file).exists():
+        raise ConfigError(f"{key} {file} does not exist")
+    return str(Path(file).resolve())
+
+
+def _hash(word: Any) -> HashAlgorithm:
+    known = {h.name: h for h in HashAlgorithm if h.selectable}
+    if not isinstance(word, str) or word not in known:
+        raise ConfigError(f'unknown hash "{word}"; known: {", ".join(known)}')
+    return known[word]
+
+
+def _strings(value: Any, key: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{key} needs a list of strings")
+    return value
+
+
+def _nothing_left(entry: Mapping[str, Any]) -> None:
     if entry:
         known = ", ".join(sorted(("prog", "args", "lb", *_SECURITY)))
-        raise ConfigError(f'{where}: unknown key "{next(iter(entry))}"; known: {known}')
+        raise ConfigError(f'unknown key "{next(iter(entry))}"; known: {known}')

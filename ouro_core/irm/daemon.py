@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging(options.log, debug, output)
     try:
         configuration = load_configuration(Path(options.config)) if options.config else Configuration()
-        lock = _lock(_prepare(runtime_dir()))
+        lock = _lock(_prepare(irm_socket().parent))
     except OuroError as e:
         log.error("%s", e)
         return 1
@@ -101,7 +101,10 @@ def _prepare(directory: Path) -> Path:
 def _lock(directory: Path) -> int:
     """A descriptor that holds the lock of a runtime directory. IrmdError when another daemon has it."""
     path = directory / "irmd.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as e:
+        raise IrmdError(f"cannot make {path}: {e.strerror}; set OURO_RUNTIME_DIR") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -2,8 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+from ..model.errors import IrmdError
 
 __all__ = ["irm_socket", "runtime_dir"]
+
+_LONGEST: Final = 107
+"""Bytes of the address of a Unix socket."""
 
 
 def runtime_dir() -> Path:
@@ -20,5 +26,8 @@ def runtime_dir() -> Path:
 
 
 def irm_socket() -> Path:
-    """The socket of the IRMd of `runtime_dir`."""
-    return runtime_dir() / "irm.sock"
+    """The socket of the IRMd of `runtime_dir`. IrmdError: no socket can be there."""
+    path = runtime_dir() / "irm.sock"
+    if len(os.fsencode(path)) > _LONGEST:
+        raise IrmdError(f"{path} is longer than the {_LONGEST} bytes of a socket's address; shorten OURO_RUNTIME_DIR")
+    return path

@@ -85,6 +85,28 @@ def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     assert "not writable by others" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["irmd.lock", "irm.sock"])
+def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+    host = Host(tmp_path)
+    (host.runtime / name).mkdir(parents=True)
+    host.runtime.chmod(0o755)
+    done = host.run([sys.executable, "-m", "ouro_core.irm.daemon"])
+    assert done.returncode == 1
+    assert f"{host.runtime}/{name}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_directory_with_a_name_that_is_too_long(tmp_path: Path) -> None:
+    """For a socket in it. Neither the daemon nor who asks it can know better."""
+    host = Host(tmp_path / ("x" * 108))
+    for words in (["-m", "ouro_core.irm.daemon"], ["-m", "ouro_core.cli", "status"]):
+        done = host.run([sys.executable, *words])
+        assert done.returncode == 1
+        assert "longer than the 107 bytes" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not host.directory.exists()
+
+
 def test_without_a_daemon_every_program_says_so(tmp_path: Path) -> None:
     host = Host(tmp_path)
     with pytest.raises(IrmdError, match="ouro irmd"):
@@ -147,13 +169,20 @@ def test_a_configuration_file_makes_names_and_ipcps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[local.x]\nbootstrap = 'lo'\nwrong = 1\n", 'unknown key "wrong"'),
+        ("[local.x]\nbootstrap = 'lo'\nwrong = 1\n", '[local.x]: unknown key "wrong"; known: autobind, bootstrap'),
+        ("[local.x]\nbootstrap = 'lo'\nautobind = 'false'\n", "[local.x]: autobind is 'false'"),
+        ("[local.x]\nbootstrap = 3\n", "[local.x]: bootstrap is 3"),
+        ("[local.x]\nenrol = 'lo'\n", "[local.x]: an IPCP of type local has no operation enroll"),
+        ("[local.x]\nhash = ['MD5']\n", "[local.x]: unknown hash"),
         ("[carrier-pigeon.x]\nbootstrap = 'lo'\n", "carrier-pigeon"),
         ("[eth-dix.x]\nbootstrap = 'lo'\ndev = 'v0'\n", "ouro-eth"),
         ("[irmd]\ndirect = 'perhaps'\n", "perhaps"),
         ("[irmd]\npackets = 'paper'\n", "paper"),
         ("[irmd]\npackets = 'heap'\n", "within one process only"),
-        ("[name.n]\nlb = 'none'\n", 'unknown lb "none"'),
+        ("[name.n]\nlb = 'none'\n", '[name.n]: unknown lb "none"'),
+        ("[name.n]\nlb = []\n", "unknown lb"),
+        ("[name.n]\nprog = ['cat']\n", "[name.n]: cat is no absolute path"),
+        ("irmd = 3\n", "[irmd]"),
         ("[name.n]\nprog = ['/does/not/exist']\n", "does not exist"),
         ("[name.n]\nserver_crt_file = '/does/not/exist'\n", "does not exist"),
         ("name = 3\n", "[name.some_name]"),
@@ -164,6 +193,7 @@ def test_a_wrong_configuration_ends_the_daemon_with_the_reason(tmp_path: Path, t
     path = tmp_path / "irmd.conf"
     path.write_text(text)
     host = Host(tmp_path)
+    host.environment["OURO_BLOCK_PLUGINS"] = "eth"
     done = host.run([sys.executable, "-m", "ouro_core.irm.daemon", "--config", str(path)])
     assert done.returncode == 1
     assert says in done.stderr
@@ -179,9 +209,16 @@ def test_a_configuration_file_that_is_not_there(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- requests that make no sense
 
 
-def test_unknown_things_are_errors_that_say_what_there_is(host: Host) -> None:
-    with pytest.raises(IpcpTypeError, match=r"udp4.*local.*ouro-udp|udp4.*ouro-udp.*local"):
+def test_an_unknown_type_is_answered_with_the_known_ones_and_where_to_get_it(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.environment["OURO_BLOCK_PLUGINS"] = "udp"
+    with host, pytest.raises(IpcpTypeError, match=r"udp4.*local.*ouro-udp"):
         host.call(CreateIpcp("udp4", "x"))
+
+
+def test_unknown_things_are_errors_that_say_what_there_is(host: Host) -> None:
+    with pytest.raises(IpcpTypeError, match=r"carrier-pigeon.*local"):
+        host.call(CreateIpcp("carrier-pigeon", "x"))
     with pytest.raises(NotFound, match="4711"):
         host.call(DestroyIpcp(4711))
     with pytest.raises(NotFound, match="4711"):
