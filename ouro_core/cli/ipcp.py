@@ -1,15 +1,17 @@
 """`irm ipcp`: make, configure, connect and list IPCPs (spec: irmd.md 11, shims.md 6)."""
 
 import contextlib
+import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from attrs import evolve
 
 from ..model.errors import IpcpTypeError, NotFound, OuroError
-from ..model.irm_requests import ConnectIpcp, CreateIpcp, DestroyIpcp, DisconnectIpcp, EnrollIpcp
+from ..model.irm_requests import ConnectIpcp, CreateIpcp, DestroyIpcp, DisconnectIpcp, EnrollIpcp, RibRead
 from ..model.layer import IpcpInfo, IpcpState
 from ..model.qos import QOS_BY_NAME, RAW, QosSpec
+from ..rib import word as rib_word
 from .autobind import bind_names
 from .keywords import Keyword, Refused, Values, parse
 from .session import Command, Menu, Session, matches
@@ -171,6 +173,31 @@ def _is_wanted(ipcp: IpcpInfo, wanted: Mapping[str, list[str]]) -> bool:
     return all(any(matches(pattern, shown[key]) for pattern in patterns) for key, patterns in wanted.items())
 
 
+def _show(session: Session, words: list[str]) -> object:
+    """All that an IPCP shows in the RIB, indented."""
+    name = words[1] if len(words) == 2 else _parse(session, "show", words, Keyword("name")).need("name")
+    ipcp = _one(session, name)
+    tree = json.loads(session.call(RibRead(f"ipcps/{rib_word(ipcp.name)}")).json)
+    if session.json:
+        return tree
+    print("\n".join(_indented(tree, "")))
+    return None
+
+
+def _indented(tree: Mapping[str, Any], margin: str) -> list[str]:
+    """A line for each value, and one above each group of them; empty groups are left out."""
+    lines = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            below = _indented(value, margin + "  ")
+            lines += [f"{margin}{key}", *below] if below else []
+        elif isinstance(value, list):
+            lines.append(f"{margin}{key}: {' '.join(map(str, value)) or '-'}")
+        else:
+            lines.append(f"{margin}{key}: {value}")
+    return lines
+
+
 MENU: Final = Menu(
     "ipcp",
     (
@@ -186,5 +213,6 @@ MENU: Final = Menu(
         Command("connect", _connect, "connect name NAME dst DST [component PATTERN] [qos raw|best|video|voice|data]"),
         Command("disconnect", _disconnect, "disconnect name NAME dst DST [component PATTERN]"),
         Command("list", _list, "list [type TYPE] [name NAME] [layer LAYER]", names_irmd=True),
+        Command("show", _show, "show [name] NAME"),
     ),
 )
