@@ -97,6 +97,9 @@ class ShimIpcp(Ipcp, Generic[A]):
         """The management of a new member; a type with messages of its own has one of its own."""
         return Management(medium.codec, SystemRandom(), medium.max_message, self.ctx.capabilities, room=medium.room)
 
+    def established(self) -> None:
+        """There is another flow."""
+
     def happened(self, event: object) -> None:
         """An event of the type's own management."""
 
@@ -210,6 +213,7 @@ class ShimIpcp(Ipcp, Generic[A]):
     def _established(self, flow: _Flow[A]) -> None:
         self._flows[flow.flow.id] = flow
         self.ctx.rib.publish(f"flows/{flow.flow.id}", partial(self._flow_view, flow))
+        self.established()
 
     # ------------------------------------------------------------ requests of others
 

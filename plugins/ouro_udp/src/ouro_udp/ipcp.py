@@ -24,6 +24,8 @@ from .resolver import Resolver
 
 __all__ = ["Udp4Ipcp", "Udp6Ipcp"]
 
+LOOK: Final = 5.0
+"""Seconds between two looks, while there are flows, at whether packets came from elsewhere than their peers."""
 FAREWELL: Final = 1.0
 """Seconds for the name server to forget what is registered here when the IPCP ends."""
 
@@ -51,6 +53,8 @@ class _UdpIpcp(ShimIpcp[Address]):
         interface = check_local(config.ip)
         self.resolver = Resolver(config, self._learn, self.ctx.log.warning)
         self._expiries: dict[bytes, asyncio.TimerHandle] = {}
+        self._look: asyncio.TimerHandle | None = None
+        self._bad_sources = 0
         return UdpMedium(config.ip.with_port(config.port), interface, config.check_source, SystemRandom())
 
     def make_management(self, medium: Medium[Address]) -> Management[Address]:
@@ -61,7 +65,7 @@ class _UdpIpcp(ShimIpcp[Address]):
     async def stop(self) -> None:
         if self._running:
             self.resolver.close()
-            for timer in self._expiries.values():
+            for timer in (*self._expiries.values(), *filter(None, (self._look,))):
                 timer.cancel()
             await self._leave()
         await super().stop()
@@ -78,6 +82,23 @@ class _UdpIpcp(ShimIpcp[Address]):
             left = sum(isinstance(answer, BaseException) for answer in answers)
             if left:
                 self.ctx.log.warning("%d names stay with the name server, at an address where nobody is.", left)
+
+    # ------------------------------------------------------------ who speaks into our flows
+
+    def established(self) -> None:
+        if self._look is None:
+            self._look = self._loop.call_later(LOOK, self._look_at_sources)
+
+    def _look_at_sources(self) -> None:
+        bad = self.pump.counters()["bad_source"]
+        if bad != self._bad_sources:
+            self.ctx.log.warning(
+                "%d packets for flows did not come from where their peers are, and were dropped: somebody forges them, "
+                "or a NAT gave a peer another address, whose flows then end by their time-out.",
+                bad - self._bad_sources,
+            )
+            self._bad_sources = bad
+        self._look = self._loop.call_later(LOOK, self._look_at_sources) if len(self.medium.endpoints) else None
 
     # ------------------------------------------------------------ names
 
