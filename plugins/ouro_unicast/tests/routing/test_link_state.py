@@ -122,6 +122,20 @@ def test_a_timer_that_comes_an_hour_late(member: Member) -> None:
     assert member.table() == {}
 
 
+def test_a_link_that_jumped_is_advertised_again_when_its_own_time_comes() -> None:
+    member = Member()
+    member.connect(LEFT)
+    member.wait(5.0)
+    member.connect(RIGHT)
+    member.wait(5.0)
+    member.hear(RIGHT, ME, LEFT, 50)
+    member.said()
+    member.wait(10.0)
+    assert {update for _, update in member.said()} == {"10-30:1"}
+    member.wait(5.0)
+    assert {update for _, update in member.said()} == {"10-20:52"}
+
+
 # ---------------------------------------------------------------- flooding
 
 
@@ -373,6 +387,24 @@ def test_ten_thousand_updates_a_second_are_bounded() -> None:
     assert member.counters.full > 50_000
     assert member.counters.computations < 30
     assert took < 60, "less than the time in which they came would be good; a loaded machine gets more"
+
+
+def test_more_news_than_may_be_sent_at_once_follow_in_time_unless_the_neighbour_knows() -> None:
+    member = Member()
+    for neighbour in (LEFT, RIGHT):
+        member.routing.management_up(neighbour, neighbour, 0.0)
+    for i in range(5000):
+        member.hear(LEFT, 100 + i, 5)
+    at_once = [connection for connection, _ in member.said()]
+    assert set(at_once) == {RIGHT}
+    assert abs(len(at_once) - BURST) <= 1
+    for i in range(3000, 5000):
+        member.hear(RIGHT, 100 + i, 5)
+    member.wait(0.5)
+    then = len(member.said())
+    assert abs(then - RATE // 2) <= 1
+    member.wait(10.0)
+    assert len(at_once) + then + len(member.said()) == 3000
 
 
 def test_a_storm_of_withdrawals_is_bounded_too() -> None:
