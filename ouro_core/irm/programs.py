@@ -1,11 +1,13 @@
 """Programs that are started because somebody wants a flow to their name (spec: irmd.md 5)."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import signal
 import stat
 import subprocess
+import time
 from collections.abc import Mapping
 
 from attrs import define
@@ -14,6 +16,7 @@ from ..model.errors import InvalidArgument, NotPermitted
 from ..model.log import logger
 from ..rpc.fds import close_fds
 from .registry import Name, Program
+from .settings import MAX_STARTED_PER_NAME
 
 __all__ = ["Child", "Starter", "check_program"]
 
@@ -76,6 +79,11 @@ class Starter:
         if latest is not None and latest in self._running and now < latest.since + self._start_window:
             return latest
         child = self._latest[key] = Child(name, program, now)
+        running = sum(1 for other in self._running if other.name is name)
+        if running >= MAX_STARTED_PER_NAME:
+            child.failure = f'{running} programs that were started for "{name.name}" run, and none accepts'
+            log.error("%s.", child.failure)
+            return child
         try:
             child.process = self._spawn(program)
             child.pidfd = os.pidfd_open(child.process.pid)
@@ -122,13 +130,22 @@ class Starter:
 
     def close(self) -> None:
         """End what was started: it serves names of this IRM only."""
-        for child in list(self._running):
+        children, deadline = list(self._running), time.monotonic() + 1.0
+        for child in children:
             self._forget(child)
+            _signal(child, signal.SIGTERM)
+        for child in children:
             assert child.process is not None
-            child.process.send_signal(signal.SIGTERM)
             try:
-                child.process.wait(1.0)
+                child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                child.process.kill()
+                _signal(child, signal.SIGKILL)
                 child.process.wait()
         self._latest.clear()
+
+
+def _signal(child: Child, number: int) -> None:
+    """To the program and what it has started in its session."""
+    assert child.process is not None
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or become another user's
+        os.killpg(child.process.pid, number)

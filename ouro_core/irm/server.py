@@ -43,6 +43,7 @@ class _User:
 
     budget: Budget | None
     connections: int = 0
+    warned: bool = False
 
 
 class IrmServer:
@@ -97,7 +98,9 @@ class IrmServer:
         uid = credentials.uid
         user = self._users.setdefault(uid, _User(Budget(MAX_WAITING_PER_USER) if uid else None))
         if uid != 0 and user.connections >= MAX_CONNECTIONS_PER_USER:
-            log.warning("User %d has %d connections; one more was refused.", uid, MAX_CONNECTIONS_PER_USER)
+            if not user.warned:  # once, for it costs a user nothing to come again and again
+                user.warned = True
+                log.warning("User %d has %d connections; no more are accepted.", uid, MAX_CONNECTIONS_PER_USER)
             sock.close()
             return
         session = self._irm.session(credentials)
@@ -111,6 +114,7 @@ class IrmServer:
         def closed() -> None:
             self._channels.discard(channel)
             user.connections -= 1
+            user.warned = user.warned and user.connections > MAX_CONNECTIONS_PER_USER // 2
             if not user.connections:
                 del self._users[uid]
             if session.lifetime is not None:

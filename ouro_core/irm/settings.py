@@ -55,6 +55,8 @@ MAX_ACCEPTS_PER_PROCESS: Final = 1024
 """Accept calls that one process may have under way."""
 MAX_PENDING_PER_NAME: Final = 1024
 """Requests that wait for somebody to accept for one name; more are refused."""
+MAX_STARTED_PER_NAME: Final = 32
+"""Programs that were started for one name and run: if that many do not accept, one more will not either."""
 
 
 def _seconds(low: float, high: float) -> "Callable[[str], float]":

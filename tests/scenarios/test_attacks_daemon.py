@@ -137,6 +137,30 @@ time.sleep(100)
 
 
 @as_root
+def test_connections_without_end(open_host: Host) -> None:
+    """They are refused beyond a number; one line of the log says so, not one for each."""
+    before = descriptors(open_host)
+    program = attack(
+        open_host,
+        """
+held, refused = [], 0
+while refused < 500:
+    held.append(connect(irm_socket()))
+    if len(held) > 2048:
+        refused += held.pop().recv(1) == b""
+print("done", flush=True)
+time.sleep(100)
+""",
+    )
+    open_host.call(ListIpcps(), 10.0)
+    assert before + 2000 < descriptors(open_host) < before + 2100
+    assert open_host.log.read_text().count("no more are accepted") == 1
+    program.kill()
+    eventually(lambda: descriptors(open_host) <= before + 1)
+    assert attack(open_host, 'channel().call(ListIpcps(), 10)\nprint("done", flush=True)').wait(20) == 0
+
+
+@as_root
 def test_half_of_long_messages_on_many_connections(open_host: Host) -> None:
     """The daemon keeps a bounded part of them; the user may come again."""
     program = attack(

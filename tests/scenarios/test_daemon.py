@@ -428,6 +428,29 @@ def test_a_program_that_fails_to_serve_is_not_waited_for(host: Host, tmp_path: P
         assert says in output
 
 
+def test_programs_that_never_serve_are_started_so_many_times_and_all_end(tmp_path: Path) -> None:
+    """Whoever asks for such a name, from anywhere, costs a process each time. They may ignore SIGTERM, and have
+    children.
+    """
+    program = tmp_path / "idle.sh"
+    program.write_text("#!/bin/sh\ntrap '' TERM\nsleep 1000\n")
+    program.chmod(0o755)
+    host = Host(tmp_path, "[irmd]\nstart_window = 0.02\n")
+    code = (
+        "from ouro_core import OuroError, flow_alloc\nfor _ in range(40):\n"
+        "    try:\n        flow_alloc('idle')\n    except OuroError as e:\n        print(e.code, e)\n"
+    )
+    with host:
+        host.ouro("bind", "program", str(program), "name", "idle", "auto")
+        output, _ = host.python(code).communicate(timeout=60)
+        *_, last = lines = output.splitlines()
+        assert [line.split()[0] for line in lines] == ["-110"] * 40
+        assert "32 programs that were started" in last
+        assert host.status().programs_started == 32
+        assert host.stop() == 0
+    eventually(lambda: not host.descendants())
+
+
 def test_two_ipcps_have_two_names(host: Host) -> None:
     host.call(CreateIpcp("local", "lo"))
     with pytest.raises(OuroError, match='an IPCP called "lo" already'):
