@@ -336,6 +336,7 @@ class Member:
         rib.publish("member/packets", self.transfer.forwarder.counters)
         rib.publish("member/connections", lambda: dict(self._connections.counters))
         rib.publish("member/allocator", self._allocator_view)
+        rib.publish("member/carrier", self.allocator.carrier_view)
 
     def _links(self) -> Mapping[str, Sequence[str]]:
         links: dict[str, list[str]] = {}
