@@ -111,12 +111,12 @@ def over_wire(wire: Wire, type: str = "udp4", security: str = "/nowhere") -> Ite
     here, there = wire.ADDRESSES
     common = f'[irmd]\nsecurity = "{security}"\n'
     with contextlib.ExitStack() as stack:
-        with wire.inside(0):
-            where = f'ip = "{here}"' if type == "udp4" else f'dev = "{wire.devices[0]}"'
+        with wire.namespaces[0].inside():
+            where = f'ip = "{here}"' if type == "udp4" else f'dev = "{wire.DEVICES[0]}"'
             config = f'{common}[name.srv]\n[{type}.net]\nbootstrap = "net"\n{where}\nreg = ["srv"]\n'
             server = stack.enter_context(Host(config=config))
-        with wire.inside(1):
-            where = f'ip = "{there}"\npeers = "{here}"' if type == "udp4" else f'dev = "{wire.devices[1]}"'
+        with wire.namespaces[1].inside():
+            where = f'ip = "{there}"\npeers = "{here}"' if type == "udp4" else f'dev = "{wire.DEVICES[1]}"'
             client = stack.enter_context(Host(config=f'{common}[{type}.net]\nbootstrap = "net"\n{where}\n'))
         yield server, client
 
@@ -173,12 +173,12 @@ def beside_tcp(seconds: str) -> Sequence[float]:
 
 def _tcp(wire: Wire, seconds: str) -> float:
     address = wire.ADDRESSES[0]
-    with wire.inside(0):
+    with wire.namespaces[0].inside():
         sink = subprocess.Popen(program("tcp-sink", address), stdout=subprocess.PIPE, text=True)
     try:
         assert sink.stdout is not None
         sink.stdout.readline()
-        with wire.inside(1):
+        with wire.namespaces[1].inside():
             subprocess.run(program("tcp-source", address, "cubic", seconds), check=True, timeout=_PATIENCE)
         _, size, elapsed, _ = _figures(sink)
     finally:

@@ -1,62 +1,55 @@
 """Two network namespaces joined by a wire that takes its time and loses frames: a kernel need not have netem.
 
     with Wire(delay=0.005, loss=0.01) as wire:
-        with wire.inside(0):
+        with wire.namespaces[0].inside():
             first = subprocess.Popen(...)  # at wire.ADDRESSES[0]
 
 Each namespace has one end, a TAP device. What is sent into one comes out of the other, moved by a process of its own,
-which is this module as a program. Needs root, `ip` and /dev/net/tun; `missing` says what is not there.
+which is this module as a program.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import heapq
 import os
 import select
-import shutil
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from ouro_core.testing.links import Faulty
+from ouro_core.testing.netns import Namespace, unusable
 
 __all__ = ["Wire", "missing"]
 
 _TUN: Final = Path("/dev/net/tun")
 _TUNSETIFF: Final = 0x400454CA
 _TAP_WITHOUT_HEADER: Final = 0x1002
-_CLONE_NEWNET: Final = 0x40000000
 _LONGEST: Final = 65536
 _AT_ONCE: Final = 64
 """Frames taken from one end before the other has its turn."""
-_numbers = count()
 
 
-def missing() -> str:
-    """What a wire needs and this machine does not have; empty: nothing."""
-    if os.geteuid():
-        return "needs root, for network namespaces"
-    if shutil.which("ip") is None:
-        return "needs the command ip"
-    return "" if os.access(_TUN, os.R_OK | os.W_OK) else f"needs {_TUN}"
+def missing() -> str | None:
+    """What a wire needs and this machine does not have; None: nothing."""
+    return unusable() or (None if os.access(_TUN, os.R_OK | os.W_OK) else f"needs {_TUN}")
 
 
 class Wire:
-    """`delay`: seconds each way. `loss`: of frames each way, 0 to 1. `mtu`: bytes. A context manager."""
+    """`delay`: seconds each way. `loss`: of frames each way, 0 to 1. `mtu`: bytes. A context manager. `namespaces` are
+    those of its ends, `ADDRESSES` and `DEVICES` what they are called there.
+    """
 
     ADDRESSES: Final = ("10.83.0.1", "10.83.0.2")
+    DEVICES: Final = ("tap-a", "tap-b")
 
     def __init__(self, *, delay: float = 0.0, loss: float = 0.0, mtu: int = 1500, seed: int = 1) -> None:
-        number = f"{os.getpid()}-{next(_numbers)}"
-        self.namespaces = tuple(f"frct-{side}-{number}" for side in "ab")
-        self.devices = tuple(f"tap-{side}" for side in "ab")
+        self.namespaces = (Namespace(), Namespace())
         self._words = [str(delay), str(loss), str(seed)]
         self._mtu = str(mtu)
         self._left = contextlib.ExitStack()
@@ -73,41 +66,19 @@ class Wire:
         return self
 
     def _end(self, stack: contextlib.ExitStack, side: int) -> int:
-        namespace, device = self.namespaces[side], self.devices[side]
-        _ip("netns", "add", namespace)
-        stack.callback(_ip, "netns", "del", namespace)
-        with self.inside(side):
+        device = self.DEVICES[side]
+        namespace = stack.enter_context(self.namespaces[side])
+        with namespace.inside():
             fd = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             stack.callback(os.close, fd)
             fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", device.encode(), _TAP_WITHOUT_HEADER))
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")  # it would talk
-        _ip("-n", namespace, "link", "set", "lo", "up")
-        _ip("-n", namespace, "address", "add", f"{self.ADDRESSES[side]}/24", "dev", device)
-        _ip("-n", namespace, "link", "set", device, "mtu", self._mtu, "txqueuelen", "10000", "up")
+        namespace.ip("address", "add", f"{self.ADDRESSES[side]}/24", "dev", device)
+        namespace.ip("link", "set", device, "mtu", self._mtu, "txqueuelen", "10000", "up")
         return fd
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: TracebackType | None) -> None:
         self._left.close()
-
-    @contextlib.contextmanager
-    def inside(self, side: int) -> Iterator[None]:
-        """This thread, and what it starts, is in the namespace of that end."""
-        with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{self.namespaces[side]}") as there:
-            _enter(there.fileno())
-            try:
-                yield
-            finally:
-                _enter(before.fileno())
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def _enter(namespace: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(namespace, _CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 def move(ends: tuple[int, int], delay: float, loss: float, seed: int) -> None:

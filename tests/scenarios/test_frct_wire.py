@@ -40,7 +40,8 @@ def test_a_file_over_a_wire_that_loses_frames(type: str, encrypted: bool, tmp_pa
 def test_unreliable_flows_go_on_over_a_wire_that_loses_frames() -> None:
     with Wire(loss=0.05) as wire, over_wire(wire) as path:
         packets, _, _, gaps = transfer(path, "best", 1000, 1, "2000000")
-        assert 2000 <= packets + gaps < 2005, "the last one may have been sent more than once"
+        # what is lost before the first that arrives is no gap; the last one may have been sent more than once
+        assert 1990 <= packets + gaps < 2005
         assert 30 < gaps < 300
 
 
