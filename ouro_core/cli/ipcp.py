@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from attrs import evolve
 
@@ -11,9 +11,10 @@ from ..model.errors import IpcpTypeError, NotFound, OuroError
 from ..model.irm_requests import ConnectIpcp, CreateIpcp, DestroyIpcp, DisconnectIpcp, EnrollIpcp, RibRead
 from ..model.layer import IpcpInfo, IpcpState
 from ..model.qos import QOS_BY_NAME, RAW, QosSpec
-from ..rib import word as rib_word
+from ..rib import word as as_word
 from .autobind import bind_names
 from .keywords import Keyword, Refused, Values, parse
+from .outline import outline
 from .session import Command, Menu, Session, matches
 from .tables import table
 
@@ -174,28 +175,12 @@ def _is_wanted(ipcp: IpcpInfo, wanted: Mapping[str, list[str]]) -> bool:
 
 
 def _show(session: Session, words: list[str]) -> object:
-    """All that an IPCP shows in the RIB, indented."""
     name = words[1] if len(words) == 2 else _parse(session, "show", words, Keyword("name")).need("name")
-    ipcp = _one(session, name)
-    tree = json.loads(session.call(RibRead(f"ipcps/{rib_word(ipcp.name)}")).json)
-    if session.json:
-        return tree
-    print("\n".join(_indented(tree, "")))
-    return None
-
-
-def _indented(tree: Mapping[str, Any], margin: str) -> list[str]:
-    """A line for each value, and one above each group of them; empty groups are left out."""
-    lines = []
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            below = _indented(value, margin + "  ")
-            lines += [f"{margin}{key}", *below] if below else []
-        elif isinstance(value, list):
-            lines.append(f"{margin}{key}: {' '.join(map(str, value)) or '-'}")
-        else:
-            lines.append(f"{margin}{key}: {value}")
-    return lines
+    path = f"ipcps/{as_word(_one(session, name).name)}"
+    tree = json.loads(session.call(RibRead(path)).json)
+    if not session.json:
+        print(*outline(tree), sep="\n")
+    return tree
 
 
 MENU: Final = Menu(
@@ -213,6 +198,6 @@ MENU: Final = Menu(
         Command("connect", _connect, "connect name NAME dst DST [component PATTERN] [qos raw|best|video|voice|data]"),
         Command("disconnect", _disconnect, "disconnect name NAME dst DST [component PATTERN]"),
         Command("list", _list, "list [type TYPE] [name NAME] [layer LAYER]", names_irmd=True),
-        Command("show", _show, "show [name] NAME"),
+        Command("show", _show, "show NAME"),
     ),
 )

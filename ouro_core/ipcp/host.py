@@ -218,7 +218,7 @@ class IpcpHost:
         if self.state is not IpcpState.BOOT:
             raise IpcpStateError(f"IPCP {self._name} is shutting down")
         self.layer, self.state = layer, IpcpState.OPERATIONAL
-        _log.info("Finished %sing in %s.", word, layer.name)
+        _log.info("Finished %s in %s.", {"bootstrap": "bootstrapping", "enroll": "enrolling"}[word], layer.name)
         _log.info("  type: %s", self._cls.name)
         _log.info("  hash: %s [%d bytes]", layer.hash.name, layer.hash.size)
         return layer

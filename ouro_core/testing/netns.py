@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
 
-__all__ = ["Namespace", "join", "unusable"]
+__all__ = ["Namespace", "hub", "join", "unusable"]
 
 _CLONE_NEWNET: Final = 0x40000000
 
@@ -97,6 +97,17 @@ def join(a: Namespace, device_a: str, b: Namespace, device_b: str, mtu: int = 15
          "peer", "name", device_b, "address", macs[1], "mtu", str(mtu), "netns", b.path)  # fmt: skip
     a.ip("link", "set", device_a, "up")
     b.ip("link", "set", device_b, "up")
+
+
+def hub(namespace: Namespace, *devices: str) -> None:
+    """A segment in one namespace: what any of the devices sends all others get, whoever it is for."""
+    namespace.ip("link", "add", "hub", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+    namespace.ip("link", "set", "hub", "up")
+    for device in devices:
+        port = f"{device}.p"
+        join(namespace, device, namespace, port)
+        namespace.ip("link", "set", port, "master", "hub")
+        namespace.ip("link", "set", port, "type", "bridge_slave", "learning", "off", "flood", "on")
 
 
 def _call(function: str, *arguments: int) -> None:

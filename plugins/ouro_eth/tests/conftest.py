@@ -1,19 +1,34 @@
 """Devices that no other test has."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from ouro_core.testing.netns import Namespace, join, unusable
+from ouro_core.testing.netns import Namespace, hub, join, unusable
+
+
+@contextmanager
+def network() -> Iterator[Namespace]:
+    """This thread in a network of its own."""
+    reason = unusable()
+    if reason:
+        pytest.skip(reason)
+    with Namespace() as namespace, namespace.inside():
+        yield namespace
 
 
 @pytest.fixture
 def private() -> Iterator[Namespace]:
-    """This thread in a network of its own, with `lo`, and `v0` joined to `v1`."""
-    reason = unusable()
-    if reason:
-        pytest.skip(reason)
-    with Namespace() as namespace:
+    """`lo`, and `v0` joined to `v1`."""
+    with network() as namespace:
         join(namespace, "v0", namespace, "v1")
-        with namespace.inside():
-            yield namespace
+        yield namespace
+
+
+@pytest.fixture
+def segment() -> Iterator[Namespace]:
+    """`v0`, `v1` and `v2`, which all get what any of them sends."""
+    with network() as namespace:
+        hub(namespace, "v0", "v1", "v2")
+        yield namespace

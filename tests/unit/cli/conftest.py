@@ -25,6 +25,12 @@ STATUS = {
     "names": 0, "flows": 1, "blocks": 3, "flows_allocated": 5, "flows_refused": 1, "ipcps_created": 2,
     "programs_started": 0,
 }  # fmt: skip
+IPCP = {
+    "info": {"name": "l1", "type": "local", "hash": ""},
+    "flows": {"7": {"state": "ALLOCATED", "tx": 5}},
+    "directory": {}, "medium": {"mtu": 1500, "up": True, "addresses": ["192.0.2.1", "2001:db8::1"], "servers": []},
+    "frames": {"rx": 12, "tx": 3, "foreign": 0, "short": 1}, "packets": {"pool": 0, "a": 0, "b": 0},
+}  # fmt: skip
 
 
 @define
@@ -73,6 +79,8 @@ class Irm:
                 return ask.RibText(json.dumps(STATUS))
             case ask.RibRead(path="packets"):
                 return ask.RibText(json.dumps({"flows": 1, "pool.0.512.used": 3, "pool.0.512.total": 768}))
+            case ask.RibRead(path="ipcps/l1"):
+                return ask.RibText(json.dumps(IPCP))
             case ask.RibRead(path=""):
                 return ask.RibText(json.dumps({"processes": {"1": {"program": "oping", "flows": [1, 2]}}, "up": True}))
             case ask.RibRead(path=path):

@@ -363,3 +363,41 @@ def test_the_commands_as_processes() -> None:
     assert (irm.returncode, irm.stdout.split()[:2]) == (255, ["Usage:", "irm"])
     ipcp = subprocess.run([sys.executable, "-m", "ouro_core.cli", "ipcp", "list"], capture_output=True, text=True)
     assert (ipcp.returncode, ipcp.stdout) == (1, NO_IRMD)
+
+
+# ---------------------------------------------------------------- ipcp show
+
+
+SHOWN = """\
+info
+    name  l1
+    type  local
+    hash
+flows
+    7
+        state  ALLOCATED
+        tx     5
+directory: none
+medium
+    mtu        1500
+    up         true
+    addresses  192.0.2.1, 2001:db8::1
+    servers    none
+frames
+    rx 12, tx 3, short 1
+packets
+    nothing
+"""
+
+
+@pytest.mark.parametrize("line", ["ipcp show l1", "i s l1", "ipcp show name l1"])
+def test_show_prints_what_the_rib_has_of_an_ipcp(irm: Any, out: Out, line: str) -> None:
+    irm.add("l1", "local", "net")
+    assert sh(line) == 0
+    assert out()[0] == SHOWN
+
+
+def test_show_of_an_unknown_ipcp(irm: Any, out: Out) -> None:
+    assert sh("ipcp show nobody") == 1
+    assert 'no IPCP is called "nobody"' in out()[1]
+    assert sh("ipcp show") == 1

@@ -26,11 +26,14 @@ MAX_MESSAGE: Final = 9000
 _RTMGRP_LINK: Final = 1
 _SO_ATTACH_FILTER: Final = 26
 _FILTER: Final = (
-    (0x20, 0, 0, 0xFFFFF030),  # load: is there a VLAN tag, which is not in the frame that we would get?
-    (0x15, 0, 1, 0),           # no: the next line; yes: the one after it
+    (0x20, 0, 0, 0xFFFFF004),  # load what kind of packet it is
+    (0x25, 1, 0, 1),           # more than PACKET_BROADCAST: the line after the next
     (0x06, 0, 0, 0xFFFFFFFF),  # take all of it
     (0x06, 0, 0, 0),           # take nothing
 )  # fmt: skip
+"""Frames for this host and broadcasts. What a device in promiscuous mode hears is neither, nor are frames with a VLAN
+tag, of which the tag is not to be seen any more where a socket gets them.
+"""
 
 
 def open_socket(device: str, protocol: int) -> socket.socket:
@@ -59,7 +62,7 @@ def open_socket(device: str, protocol: int) -> socket.socket:
 
 
 def _attach_filter(sock: socket.socket) -> None:
-    """Frames of VLANs belong to the VLANs' devices."""
+    """Drop in the kernel what is for others: it must not even wake this process."""
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in _FILTER))
     program = struct.pack("@HP", len(_FILTER), ctypes.addressof(code))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)

@@ -1,0 +1,44 @@
+"""A subtree of the RIB for people: an outline of what there is, counters in lines."""
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import Any, Final
+
+__all__ = ["outline"]
+
+_WIDTH: Final = 110
+_INDENT: Final = "    "
+
+
+def outline(tree: Any, indent: str = "") -> Iterator[str]:
+    """The lines. Of counters, a mapping with nothing but numbers, those that are zero are left out."""
+    if not isinstance(tree, dict):
+        yield indent + _text(tree)
+        return
+    width = max((len(key) for key, value in tree.items() if not isinstance(value, dict)), default=0)
+    for key, value in tree.items():
+        if not isinstance(value, dict):
+            yield f"{indent}{key:<{width}}  {_text(value)}".rstrip()
+        elif _counts(value):
+            shown = ", ".join(f"{name}\xa0{count}" for name, count in value.items() if count) or "nothing"
+            yield indent + key
+            yield from _wrapped(shown, indent + _INDENT)
+        else:
+            yield indent + key + ("" if value else ": none")
+            yield from outline(value, indent + _INDENT)
+
+
+def _counts(tree: dict[str, Any]) -> bool:
+    return len(tree) > 2 and all(type(value) is int for value in tree.values())
+
+
+def _wrapped(text: str, indent: str) -> Iterator[str]:
+    lines = textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return (line.replace("\xa0", " ") for line in lines)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    return value if isinstance(value, str) else json.dumps(value)

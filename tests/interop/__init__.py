@@ -1,0 +1,1 @@
+"""Hosts of Ouro and of the C prototype in one layer."""
