@@ -12,6 +12,7 @@ import ctypes
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -97,6 +98,8 @@ def join(a: Namespace, device_a: str, b: Namespace, device_b: str, mtu: int = 15
          "peer", "name", device_b, "address", macs[1], "mtu", str(mtu), "netns", b.path)  # fmt: skip
     a.ip("link", "set", device_a, "up")
     b.ip("link", "set", device_b, "up")
+    for namespace, device in ((a, device_a), (b, device_b)):  # until then the kernel drops what is sent
+        _wait(namespace, device, " state UP ")
 
 
 def hub(namespace: Namespace, *devices: str) -> None:
@@ -108,6 +111,15 @@ def hub(namespace: Namespace, *devices: str) -> None:
         join(namespace, device, namespace, port)
         namespace.ip("link", "set", port, "master", "hub")
         namespace.ip("link", "set", port, "type", "bridge_slave", "learning", "off", "flood", "on")
+        _wait(namespace, port, " state forwarding ")
+
+
+def _wait(namespace: Namespace, device: str, state: str) -> None:
+    deadline = time.monotonic() + 20
+    while state not in namespace.ip("-details", "link", "show", "dev", device):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{device} did not come into{state}")
+        time.sleep(0.01)
 
 
 def _call(function: str, *arguments: int) -> None:

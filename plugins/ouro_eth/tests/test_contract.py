@@ -28,8 +28,8 @@ class Wire(IpcpTypeContract):
         return {"dev": ("v0", "v1")[host]}
 
     @pytest_asyncio.fixture
-    async def hosts(self, private: Namespace, packets: str) -> AsyncIterator[tuple[Node, Node]]:
-        async with Node(packets=packets, direct=False) as a, Node(packets=packets, direct=False) as b:
+    async def hosts(self, private: Namespace) -> AsyncIterator[tuple[Node, Node]]:
+        async with Node(direct=False) as a, Node(direct=False) as b:
             yield a, b
 
 
@@ -50,6 +50,11 @@ class Loopback(IpcpTypeContract):
 class TestDix(Wire):
     type = "eth-dix"
     mtu = 1496
+
+    @pytest_asyncio.fixture
+    async def hosts(self, private: Namespace, packets: str) -> AsyncIterator[tuple[Node, Node]]:
+        async with Node(packets=packets, direct=False) as a, Node(packets=packets, direct=False) as b:
+            yield a, b
 
 
 class TestLlc(Wire):

@@ -27,12 +27,12 @@ _RTMGRP_LINK: Final = 1
 _SO_ATTACH_FILTER: Final = 26
 _FILTER: Final = (
     (0x20, 0, 0, 0xFFFFF004),  # load what kind of packet it is
-    (0x25, 1, 0, 1),           # more than PACKET_BROADCAST: the line after the next
+    (0x25, 1, 0, 2),           # more than PACKET_MULTICAST: the line after the next
     (0x06, 0, 0, 0xFFFFFFFF),  # take all of it
     (0x06, 0, 0, 0),           # take nothing
 )  # fmt: skip
-"""Frames for this host and broadcasts. What a device in promiscuous mode hears is neither, nor are frames with a VLAN
-tag, of which the tag is not to be seen any more where a socket gets them.
+"""Frames for this host and broadcasts (which on loopback devices count as multicast). What a device in promiscuous mode
+hears is neither, nor are frames with a VLAN tag, which is not to be seen any more where a socket gets them.
 """
 
 
