@@ -121,10 +121,8 @@ class Machine:
             if done.returncode == 0:
                 return
             time.sleep(0.5)
-        said = f"{done.stdout}{done.stderr}
-{self.text()}"
-        raise AssertionError(f"{self.kind} host {self.number}: irm {' '.join(words)}
-{said}")
+        said = f"{done.stdout}{done.stderr}\n{self.text()}"
+        raise AssertionError(f"{self.kind} host {self.number}: irm {' '.join(words)}\n{said}")
 
     def serve(self, name: str, layer: str) -> None:
         """`oping -l` for a name."""
