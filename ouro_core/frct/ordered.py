@@ -262,12 +262,11 @@ class FrctPipeline(Pipeline):
             return self._one_by_one(packets)
         if not packets:
             return 0
-        payloads = [p if type(p) is bytes else memoryview(p).tobytes() for p in packets]
         with self._writing:
             now = monotonic()
-            done = self._send_many(payloads, now)
+            done = self._send_many(packets, now)
         if not done:
-            self.write(payloads[0])
+            self.write(packets[0])
             return 1
         self._wrote(now, done)
         return done
@@ -275,22 +274,32 @@ class FrctPipeline(Pipeline):
     def _one_by_one(self, packets: Iterable[Buffer]) -> int:
         done = 0
         for packet in packets:
-            try:
+            if not done:
                 self.write(packet)
-            except (WouldBlock, FlowTimeout):
-                if not done:
-                    raise
+            elif not self._at_once(packet):
                 break
             done += 1
         return done
 
-    def _send_many(self, packets: list[bytes], now: float) -> int:
+    def _at_once(self, packet: Buffer) -> bool:
+        """Whether the packet could be sent without waiting."""
+        try:
+            with self._writing:
+                if packet:
+                    return bool(self._send_many((packet,), monotonic()))
+                self._end.write(b"")
+                return True
+        except OuroError:
+            return False  # the next call says it
+
+    def _send_many(self, packets: Sequence[Buffer], now: float) -> int:
         """How many the ring took; 0: the window is shut, or the ring full and may be waited for."""
         frct = self.frct
         with self._state:
-            framed = frct.send_many(packets, now)
-        if not framed:
-            return 0
+            admitted = packets[: frct.room(now)]
+            if not admitted:
+                return 0
+            framed = frct.send_many([p if type(p) is bytes else memoryview(p).tobytes() for p in admitted], now)
         done = 0
         try:
             done = self._end.write_many(map(self._seal, framed) if self._stages else framed)

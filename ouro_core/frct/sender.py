@@ -117,7 +117,8 @@ class Sender:
     def room(self, now: float) -> int:
         """How many packets may be sent now. 0: the window is shut, and the peer will be asked as long as this is."""
         if now > self._until:
-            return START_WINDOW
+            self.expired = self.expired or bool(self._flight)  # the clock jumped, or nobody looked at it
+            return 0 if self.expired else START_WINDOW
         self._admit()
         room = self._limit - self.seqno
         if room > 0:
@@ -133,6 +134,8 @@ class Sender:
     def next(self, payload: bytes, now: float) -> tuple[int, int] | None:
         """(flags, number) of a packet that is sent now. None: the window is shut, as `room` has it."""
         if now > self._until:
+            if not self.room(now):
+                return None
             self._begin()
         seqno = self.seqno
         if seqno >= self._limit and not self.room(now):

@@ -223,6 +223,10 @@ def test_batches_of_any_kind(line: Any) -> None:
     assert 62 <= done <= 254, "the window"
     assert next(packets) == b"%06d" % (done + 1)
     read_all(b, [b"0", b"1", *numbered(done)])
+    a.write_blocking = True
+    done = a.write_many(iter(numbered(1000)))  # waits for the first only
+    assert done <= 256
+    read_all(b, numbered(done))
 
 
 # ---------------------------------------------------------------- the window
@@ -284,6 +288,21 @@ def test_a_peer_that_says_nothing(line: Any) -> None:
     with pytest.raises(PeerReset, match="says nothing"):
         write_all(a, numbered(300), 1)
     assert PeerReset.errno == 104
+
+
+def test_a_peer_that_never_acknowledges_takes_the_flow_down(line: Any) -> None:
+    made = line()
+    made.cut = True
+    a, _ = made.flows
+    a.write(b"x")
+    for seconds in range(0, 125, 5):
+        assert a.write_many([b"y"]) == 1
+        a._path.tick(monotonic() + seconds)  # a clock that is ahead
+    with pytest.raises(FlowDown):
+        a.write(b"z")
+    with pytest.raises(FlowDown):
+        a.read()
+    assert a.down
 
 
 def test_a_writer_before_a_shut_window_is_woken_by_a_close(line: Any) -> None:

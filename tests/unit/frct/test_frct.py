@@ -244,6 +244,73 @@ def test_silence_around_the_end_of_a_run(pause: float) -> None:
         assert receiver.take_many(9) == [b"one", b"two"]
 
 
+@pytest.mark.parametrize("jump", [0.5, 20.0, 100.0])
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_a_clock_that_jumps_on(who: str, jump: float) -> None:
+    """As after a host slept: nothing is lost, and nothing sent twice without need."""
+    a, b = end(), end()
+    ahead = {"sender": 0.0, "receiver": 0.0}
+    now, got, payloads = 0.0, [], numbered(2000)
+    while len(got) < 2000:
+        if 1.0 < now < 1.001:
+            ahead[who] += jump
+        now += 0.001
+        here, there = now + ahead["sender"], now + ahead["receiver"]
+        packets = a.send_many(payloads[:2], here) if payloads else []
+        payloads = payloads[len(packets) :]
+        a.handle_timeout(here)
+        b.receive_many(packets + a.outgoing(here), there)
+        got += b.take_many(99)
+        a.receive_many(b.outgoing(there), here)
+        assert now < 10
+    assert got == numbered(2000)
+    assert not a.expired
+
+
+def test_a_clock_that_jumps_beyond_the_end_of_a_run() -> None:
+    """What was in flight may be lost, so the flow is down: no new run begins as if nothing had been."""
+    a = end()
+    sent(a, b"x", 0.0)
+    assert (a.send(b"y", 500.0), a.expired) == (None, True)
+    assert a.room(500.0) == 0
+    b = end(reliable=False)
+    sent(b, b"x", 0.0)
+    sent(b, b"y", 500.0)
+    assert not b.expired
+
+
+@given(st.lists(st.one_of(st.floats(-200, 200), st.sampled_from(["write", "read", "tick"])), max_size=80))
+def test_clocks_that_jump_anywhere(steps: list[float | str]) -> None:
+    """No error, no bound exceeded; with a clock that goes on again all arrives or the flow is down. In order and once,
+    unless it goes back, which a monotonic clock does not: then times mean nothing.
+    """
+    a, b = end(), end()
+    now, wrote, got = 0.0, 0, []
+    for step in [*steps, *["write", "read", "tick"] * 3]:
+        if isinstance(step, float):
+            now += step
+        elif step == "write":
+            packet = a.send(b"%d" % wrote, now)
+            wrote += packet is not None
+            b.receive_many([packet] if packet else [], now)
+        elif step == "read":
+            got += b.take_many(9)
+        a.handle_timeout(now)
+        b.receive_many(a.outgoing(now), now)
+        a.receive_many(b.outgoing(now), now)
+        assert max(a.unacknowledged, b.ready) <= 256
+    for _ in range(400):
+        now += 1.0
+        a.handle_timeout(now)
+        b.receive_many(a.outgoing(now), now)
+        got += b.take_many(99)
+        a.receive_many(b.outgoing(now), now)
+    assert a.expired or a.unacknowledged == 0
+    numbers = [int(payload) for payload in got]
+    if all(isinstance(step, str) or step >= 0 for step in steps):
+        assert numbers == sorted(set(numbers))
+
+
 # ---------------------------------------------------------------- what a peer may say
 
 
