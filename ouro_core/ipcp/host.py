@@ -169,7 +169,9 @@ class IpcpHost:
             if _cancelled():
                 raise
             raise self._fault(command.operation, e) from e
-        except (Exception, SystemExit) as e:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:  # SystemExit too, and what test runners and event loops derive from BaseException
             raise self._fault(command.operation, e) from e
 
     def _fault(self, what: str, error: BaseException) -> IpcpError:

@@ -14,9 +14,12 @@
 
 A later line replaces an earlier one. A line that is exactly `none` makes the flow plain and ends the file; of what
 stands above it only `auth` and `pqc` are kept, and `pqc = require` is an error with it. An unknown key is ignored with
-a warning, as the prototype ignores it; an unknown value is an error for the whole file.
+a warning, as the prototype ignores it, unless it looks like `auth` or `pqc`, whose demands a slip must not take away;
+that, an unknown value or a NUL byte is an error for the whole file.
 """
 
+import codecs
+import difflib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +37,8 @@ _MODES: Final = {mode.value: mode for mode in KemMode}
 _POLICIES: Final = {policy.value: policy for policy in PqPolicy}
 _WORDS: Final[Mapping[str, Mapping[str, object]]] = {"kem_mode": _MODES, "auth": _AUTH, "pqc": _POLICIES}
 _KEYS: Final = ("kex", "cipher", "kdf", "digest", *_WORDS)
+_ALIKE: Final = 0.66
+"""How much of a word may be right for it to be a slip."""
 
 
 @frozen
@@ -54,6 +59,9 @@ def parse_enc_conf(content: bytes, path: str, suites: OapSuites) -> EncConf:
     places: dict[str, str] = {}
     warnings = []
     plain = False
+    if b"\0" in content:
+        raise CryptError(f"{path}:1: a NUL byte, so this is no text; save it as UTF-8")
+    content = content.removeprefix(codecs.BOM_UTF8)
     for number, raw in enumerate(content.split(b"\n"), 1):
         where = f"{path}:{number}"
         if len(raw) > MAX_LINE:
@@ -66,6 +74,7 @@ def parse_enc_conf(content: bytes, path: str, suites: OapSuites) -> EncConf:
             continue
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals or key not in _KEYS:
+            _not_ours(key, where)
             what = f'unknown key "{key}"' if equals else f'"{line}" is no `key = value`'
             warnings.append(f"{where}: {what}, ignored; known: {', '.join(_KEYS)}, or the word none")
             continue
@@ -85,6 +94,14 @@ def parse_enc_conf(content: bytes, path: str, suites: OapSuites) -> EncConf:
             f"{places['kex']}: {encryption.kex} is post-quantum, and pqc = off; take another, such as X25519"
         )
     return EncConf(encryption, required, tuple(warnings), policy)
+
+
+def _not_ours(key: str, where: str) -> None:
+    """CryptError: this unknown key is one of ours with a slip in it, and what it demands must not be lost."""
+    word = key.lower()
+    for ours in ("auth", "pqc"):
+        if word.startswith(ours) or difflib.SequenceMatcher(None, word, ours).ratio() > _ALIKE:
+            raise CryptError(f'{where}: unknown key "{key}"; write {ours} if that is meant')
 
 
 def _check(key: str, value: str, suites: OapSuites) -> None:

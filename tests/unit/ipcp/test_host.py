@@ -300,7 +300,7 @@ async def test_the_rib_can_be_read_in_every_state(make: Any) -> None:
 # ---------------------------------------------------------------- faults of the type
 
 
-@pytest.mark.parametrize("fault", [ValueError("broken"), SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("fault", [ValueError("broken"), SystemExit(3), asyncio.CancelledError(), BaseException("x")])
 @pytest.mark.parametrize("what", ["bootstrap", "reg", "query", "flow_alloc"])
 async def test_what_a_type_raises_is_an_error_for_the_caller(make: Any, what: str, fault: Any) -> None:
     setup = make(Echo)
