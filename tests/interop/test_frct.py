@@ -1,0 +1,77 @@
+"""Flows with FRCT between Ouro and the prototype, over Ethernet and UDP, both ways. Paced and short: its own end of
+such flows does not survive a hurry (flows.md 7.6). Without it on PATH these are skipped.
+"""
+
+import contextlib
+import hashlib
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from ouro_core.testing.netns import join
+
+from .hosts import InteropHost, OuroHost, PrototypeHost, prototype
+
+PROGRAMS = prototype()
+pytestmark = [
+    pytest.mark.skipif(isinstance(PROGRAMS, str), reason=f"no prototype to talk to: {PROGRAMS}"),
+    pytest.mark.timeout(300),
+]
+
+LAYER: Final = "lay"
+NAMES: Final = {OuroHost: "at-ours", PrototypeHost: "at-theirs"}
+PATIENCE: Final = 12.0
+COUNT: Final = 10
+ATTEMPTS: Final = 6
+ADDRESSES: Final = ("10.84.0.1", "10.84.0.2")
+
+
+@contextlib.contextmanager
+def pair(type_name: str) -> Iterator[tuple[OuroHost, PrototypeHost]]:
+    """Two hosts in a layer. Each serves its name of `NAMES`."""
+    assert not isinstance(PROGRAMS, str)
+    with OuroHost() as ours, PrototypeHost(PROGRAMS) as theirs:
+        join(ours.network, "v0", theirs.network, "v0")
+        own: tuple[list[str], ...] = ["dev", "v0"], ["dev", "v0"]
+        if type_name == "udp4":
+            for host, address in zip((ours, theirs), ADDRESSES, strict=True):
+                host.network.ip("address", "add", f"{address}/24", "dev", "v0")
+            own = ["ip", ADDRESSES[0], "peers", ADDRESSES[1]], ["ip", ADDRESSES[1]]
+            entry = f"{ADDRESSES[0]} {hashlib.md5(NAMES[OuroHost].encode()).hexdigest()}"
+            hosts = "/tmp/ouroboros/hosts"
+            done = theirs.run("/bin/sh", "-c", f"echo {entry} > {hosts} && mount --bind {hosts} /etc/hosts")
+            assert done.returncode == 0, done.stderr
+        for host, words in zip((ours, theirs), own, strict=True):
+            host.irm("ipcp", "bootstrap", "type", type_name, "name", "e", "layer", LAYER, *words)
+        theirs.irm("name", "create", NAMES[OuroHost])  # it asks for no name that it does not know
+        for host in (ours, theirs):
+            host.serve(NAMES[type(host)], LAYER)
+        yield ours, theirs
+
+
+def ping(client: InteropHost, name: str, qos: str) -> str:
+    """What `oping` printed; again when the prototype lost the allocation."""
+    words = ("oping", "-n", name, "-c", str(COUNT), "-i", "50", "-q", qos)
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = client.run(*words, timeout=PATIENCE)
+            if "Failed to allocate flow" not in done.stdout:
+                return done.stdout + done.stderr
+    raise AssertionError(f"no flow to {name}\n{client.log()[-3000:]}")
+
+
+@pytest.mark.parametrize("type_name", ["eth-dix", "udp4"])
+def test_oping(type_name: str) -> None:
+    with pair(type_name) as (ours, theirs):
+        for client, name in ((ours, NAMES[PrototypeHost]), (theirs, NAMES[OuroHost])):
+            for qos in ("best", "data", "voice", "video"):
+                text = ping(client, name, qos)
+                found = re.search(r"(\d+) packets transmitted, (\d+) received, (\d+) out-of-order", text)
+                assert found, text
+                sent, received, late = map(int, found.groups())
+                assert (sent, late) == (COUNT, 0), text
+                # what it drops itself, when two of its threads read one ring (flows.md 7.6 d), only `data` sends again
+                assert received == COUNT if qos == "data" else received >= COUNT // 2, (qos, text)
