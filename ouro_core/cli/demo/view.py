@@ -75,6 +75,20 @@ class Screen:
         ]
         self._draw(rows)
 
+    def line_of_hosts(self, hosts: list[tuple[str, str, str]], links: list[bool]) -> None:
+        """Hosts in a line: (host, member, address) of each, and whether the links between them work."""
+        side, gap = "─" * 17, " " * 7
+        between = ["◂─────▸" if link else "◂─ x ─▸" for link in links]
+        boxes = [f"│{member + ' ' + address:^17}│" for _, member, address in hosts]
+        joined = "".join(box + link for box, link in zip(boxes, [*between, ""], strict=True))
+        rows = [
+            gap.join(f"{'host ' + host:^19}" for host, _, _ in hosts),
+            gap.join(f"┌{side}┐" for _ in hosts),
+            joined,
+            gap.join(f"└{side}┘" for _ in hosts),
+        ]
+        self._draw(rows)
+
     def _draw(self, rows: list[str]) -> None:
         self.say("")
         for row in rows:

@@ -2,9 +2,13 @@
 
 import asyncio
 import itertools
+import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -116,3 +120,22 @@ async def test_a_reliable_flow(line: Line) -> None:
     client, server = await line.flow(0, last, "echo", qos=DATA)
     async with client, server:
         await exchange(client, server)
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ouro_core.cli", "demo", "--network", "--json"],
+        capture_output=True, text=True, timeout=110, env={**os.environ, "TMPDIR": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(done.stdout)
+    assert figures["ok"]
+    assert figures["round_trip_again"]["returned"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_in_words() -> None:
+    command = [sys.executable, "-m", "ouro_core.cli", "demo", "--network"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=110, check=True).stdout
+    assert said.count("<----->") == 5
+    assert said.count("<- x ->") == 1

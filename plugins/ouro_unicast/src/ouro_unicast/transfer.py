@@ -36,6 +36,8 @@ _QUEUE: Final = 1024
 """Packets of a component that wait for room in the forwarder; more are dropped and counted."""
 _OPTIONS: Final = Options(read_blocking=False, write_blocking=False)
 _BATCH: Final = 32
+_HURRY: Final = 0.5
+"""Seconds for a port to leave when nobody waits for it any more."""
 _LOOK: Final = 0.005
 """Seconds between two looks at a flow that is to be drained by code."""
 
@@ -197,7 +199,11 @@ class DataTransfer:
             lost = paced.close() if paced is not None else 0
             self._paced.pop(port, None)
             gone = self._leave(port, max(0.0, until - self._loop.time()))
-        return lost + await asyncio.shield(gone)
+        try:
+            return lost + await asyncio.shield(gone)
+        except asyncio.CancelledError:
+            await asyncio.wait({gone}, timeout=_HURRY)  # the end must be out of use all the same
+            raise
 
     def _leave(self, port: int, drain: float) -> asyncio.Future[int]:
         """Done when the forwarder has given the end of this port up."""
