@@ -6,9 +6,8 @@ it was written for: `OURO_API = (1, 0)`. Another first number, or a greater seco
 
 The `ouro_register_*` hooks are called once, when somebody first needs that kind, and return lists of classes (or of
 suites); each has a `name`, and configuration selects by that name. A name that is taken already is an error of the
-plugin
-that came later. Observers and the veto are called on the control path of the IRM, in its loop: they must not block. No
-hook is ever called for a packet.
+plugin that came later. Observers and the veto are called on the control path of the IRM, in its loop: they must not
+block. No hook is ever called for a packet.
 
 A plugin may bring hooks of its own: an object behind the entry-point group `ouro.hookspecs`, loaded before the plugins.
 """

@@ -1,10 +1,10 @@
 """IPCPs: what a type of IPCP implements, and what its host gives it.
 
 An IPCP runs on one asyncio loop, in a process of its own or in the one of a `Node`; it cannot tell. Control comes as
-calls
-of its coroutines, several at a time; packets never do: they move between ends and movers of `IpcpContext.packets`. The
-host keeps the state machine (spec: shims.md 1.2), refuses what the state or the type does not allow, and turns every
-exception into an error for the caller: an `OuroError` keeps its number, anything else is EIPCP and a line in the log.
+calls of its coroutines, several at a time; packets never do: they move between ends and movers of
+`IpcpContext.packets`. The host keeps the state machine (spec: shims.md 1.2), refuses what the state or the type does
+not allow, and turns every exception into an error for the caller: an `OuroError` keeps its number, anything else is
+EIPCP and a line in the log.
 
 A coroutine that is cancelled lost its caller (time-out, dead application): undo what was begun and let it pass.
 
@@ -52,8 +52,8 @@ class ArrivedFlow:
     """An incoming flow that an application accepted. `data` (its OAP response) goes back to the requester.
 
     `flow.end` is None when the IRM joined both applications (`IpcpContext.flow_arrived` with `joins`); where their
-    users
-    share no pool it is not, and `joined` is the requester's end: a relay between the two is then the IPCP's to make.
+    users share no pool it is not, and `joined` is the requester's end: a relay between the two is then the IPCP's to
+    make.
     """
 
     flow: NFlow
@@ -114,9 +114,8 @@ class IpcpContext(ABC):
 
         `data` is the requester's OAP message, unread. `joins` is the id of the requesting flow when it is one of this
         very IPCP (type local), so that both are ends of one flow. Raises the error to send back to the requester:
-        UnknownName, FlowTimeout (nobody accepted), AuthenticationFailed, CryptError. Takes up to two seconds; call
-        it in
-        a task, never in the way of other messages.
+        UnknownName, FlowTimeout (nobody accepted), AuthenticationFailed, CryptError. Takes up to two seconds; call it
+        in a task, never in the way of other messages.
         """
 
     @abstractmethod
@@ -198,8 +197,9 @@ class Ipcp(ABC):
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> FlowReply:
         """Request a flow to `hash` and wait for the far end's answer.
 
-        `data` goes along unread. Raises the error that the far end answered with, FlowTimeout when it did not answer,
-        TooLong when there is no room for `data` and the far end takes no fragments.
+        `data` goes along unread. Raises the error that the far end answered with (`ouro_core.model.errors` makes it of
+        its number: `error_from_code`), FlowTimeout when it did not answer, TooLong when there is no room for `data` and
+        the far end takes no fragments.
         After an error or cancellation `flow.end` must be out of use.
         """
         raise self._unsupported("allocate flows")
@@ -211,10 +211,9 @@ class Ipcp(ABC):
     async def flow_dealloc(self, flow: NFlow, linger: float) -> None:
         """The application closed or died. Send what it had written, keep the endpoint for `linger` seconds, free it.
 
-        Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`,
-        and for
-        both ends of a joined flow, in any order and at once. `linger` is for the endpoint on the medium: a type without
-        one ignores it. The end must be out of use on return (unbound from its mover); the host closes it.
+        Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`, and
+        for both ends of a joined flow, in any order and at once. `linger` is for the endpoint on the medium: a type
+        without one ignores it. The end must be out of use on return (unbound from its mover); the host closes it.
         """
         raise self._unsupported("deallocate flows")
 

@@ -5,9 +5,8 @@ Threads: unless a docstring says otherwise a method may be called from any threa
 each other by a lock of that object. "Broker side" objects belong to the thread of the IRM's loop.
 Source: the design of the data plane (docs/explanation/packets.md).
 Errors, from `ouro_core.model.errors`: `FlowDown`, `FlowPeer`, `NotAllocated`, `WouldBlock`, `FlowTimeout`, `TooLong`
-(codes -1005, -1006, -1000, -11, -110, -90), `BadDescriptor` after `close`; `PacketsError` for everything that is
-wrong with
-a grant, a program or the machine.
+(codes -1005, -1006, -1000, -11, -110, -90), `BadDescriptor` after `close`; `PacketsError` for everything that is wrong
+with a grant, a program or the machine.
 """
 
 from abc import ABC, abstractmethod

@@ -1,10 +1,9 @@
 """The IPC resource manager of one host: everything it is made of, and who may ask it what.
 
 Theory of operation. An `Irm` lives in one asyncio loop. It owns the registry, the broker of the packet system, a
-launcher
-of IPCPs, and the procedures over them. Nobody else calls those: all come through a `Session` (for a process with its
-credentials) or an `IpcpSession`, whose one method `call` takes a request and checks what the caller may do. The daemon
-makes a session for each connection; a `Node` makes one for itself.
+launcher of IPCPs, and the procedures over them. Nobody else calls those: all come through a `Session` (for a process
+with its credentials) or an `IpcpSession`, whose one method `call` takes a request and checks what the caller may do.
+The daemon makes a session for each connection; a `Node` makes one for itself.
 """
 
 import asyncio

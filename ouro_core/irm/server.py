@@ -1,11 +1,9 @@
 """The IRM behind a socket: connections, the sessions they get, and the deaths of processes.
 
 Theory of operation. Every connection has a `Channel` and a `Session` with the kernel's word on who connected. A process
-announces on one of them, its lifetime connection, and the server keeps its pidfd. When the lifetime connection
-closes the
-process wants nothing any more: flows end at once. When the pidfd says that it cannot run any more, what it held in
-shared
-memory comes back; never earlier, because until then it could still write there. One does not wait for the other.
+announces on one of them, its lifetime connection, and the server keeps its pidfd. When the lifetime connection closes
+the process wants nothing any more: flows end at once. When the pidfd says that it cannot run any more, what it held in
+shared memory comes back; never earlier, because until then it could still write there. One does not wait for the other.
 """
 
 import asyncio

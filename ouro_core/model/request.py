@@ -1,8 +1,7 @@
 """The one shape of control: a request is a value, and its class names the type of its reply.
 
 So `call(request: Request[R]) -> R` is the whole interface, near or far: of the IRM in this process, of the daemon
-behind
-a socket, of an IPCP here or in a process of its own. `wire/control.py` encodes by field name.
+behind a socket, of an IPCP here or in a process of its own. `wire/control.py` encodes by field name.
 """
 
 from collections.abc import Awaitable

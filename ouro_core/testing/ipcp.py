@@ -131,7 +131,7 @@ class IpcpTypeContract:
     burst: ClassVar[int] = 50
     """Packets that may be under way at once without loss."""
     kept: ClassVar[int] = 0
-    """Blocks that a member's mover may keep to receive into."""
+    """Blocks that a member's mover may keep to receive into: 32 for a pump of `ssm`."""
     at_once: ClassVar[int] = 32
     """Flows between both members that the layer has room for."""
     tells_peer: ClassVar[bool] = False
