@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 NATIVE := $(wildcard plugins/ouro_ssm/src/ouro_ssm/*.pyx plugins/ouro_ssm/src/ouro_ssm/*.px?)
 
-.PHONY: demo test lint types bench proto wheels clean
+.PHONY: demo test lint types bench bench-dht proto wheels clean
 
 $(READY): pyproject.toml $(wildcard plugins/*/pyproject.toml) requirements-build.txt requirements-dev.txt $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ types: $(READY)  ## mypy, strict
 
 bench: $(READY)  ## the figures of docs/architecture.md, section 6, beside the C prototype's when it is on PATH
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-dht: $(READY)  ## how well the DHT finds names, in virtual time; FULL=1: to 10,000 members (an hour or so)
+	$(BIN)/python -m ouro_dht.testing.bench --plots docs/images $(if $(FULL),--full) $(ARGS)
 
 proto: $(READY)  ## the code of protobuf messages
 	$(BIN)/python -m grpc_tools.protoc -I ouro_core/wire/pb --python_out=ouro_core/wire/pb --pyi_out=ouro_core/wire/pb \

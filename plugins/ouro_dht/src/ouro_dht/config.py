@@ -12,6 +12,7 @@ from .pb import dht_pb2 as pb
 
 __all__ = ["DhtConfig", "decode_config", "encode_config"]
 
+_WIDTH: Final = 8
 _HELP: Final = ("auto", "on", "off")
 
 
@@ -35,6 +36,11 @@ class DhtConfig:
                 o.parse(str(getattr(self, o.name)))
             except ValueError as e:
                 raise ConfigError(f"{o.keyword} is {getattr(self, o.name)!r}; it {e}") from None
+
+    @property
+    def width(self) -> int:
+        """Contacts in a bucket, in a response, and to come to in a lookup: `k`, but enough to find the way."""
+        return max(self.dht_k, _WIDTH)
 
     @property
     def lease(self) -> int:

@@ -33,13 +33,20 @@ class _Pending:
 
 
 class Exchange:
-    """`on_contact` is told of entries that are new in the table or back."""
+    """`on_contact` is told of entries that are new in the table or back, `on_silence` that somebody did not answer."""
 
-    def __init__(self, member: Member, on_contact: Callable[[Entry, float], None]) -> None:
+    def __init__(
+        self,
+        member: Member,
+        on_contact: Callable[[Entry, float], None],
+        on_silence: Callable[[float], None],
+    ) -> None:
         self._member = member
-        self._on_contact = on_contact
+        self._on_contact, self._on_silence = on_contact, on_silence
         self.magic = member.cookie()
         self._magic_asked: set[int] = set()
+        self.magic_answered: set[int] = set()
+        """Addresses that answered to it."""
         self._pending: dict[int, _Pending] = {}
         self._order: deque[_Pending] = deque()
         self._expiry: Timer | None = None
@@ -55,13 +62,13 @@ class Exchange:
     def lookup(self, key: bytes, now: float, done: Callable[[Lookup, float], None], *, for_value: bool = False) -> None:
         """Begin a lookup; `done(lookup, now)` is called when it is over, which may be within this call."""
         member = self._member
-        k, alpha = member.config.dht_k, member.config.dht_alpha
+        k, alpha = member.config.width, member.config.dht_alpha
         thorough = for_value and member.helping(now)
         lookup = Lookup(
             key, member.own.address, for_value=for_value, k=k, alpha=alpha, now=now, done=done, thorough=thorough
         )
-        seeds = len(member.table) if thorough else max(k, 2 * alpha)
-        lookup.seed(member.table.closest(lookup.number, seeds), member.patience)
+        seeds = member.table.closest(lookup.number, len(member.table) if thorough else max(k, 2 * alpha))
+        lookup.seed(seeds or (e for e in member.table if not e.down), member.patience)
         member.table.buckets[member.table.index(lookup.number)].touched = now
         member.counters.lookups += 1
         self._step(lookup, now)
@@ -126,9 +133,11 @@ class Exchange:
             return None
         del self._pending[response.cookie]
         pending.over = True
-        entry = self._heard(source, response.ouro, now)
+        entry, new = member.table.heard(source, now, ouro=response.ouro, answered=True)
         member.measured(entry, now - pending.sent)
         self._learn(response, now)
+        if entry is not None and new:
+            self._on_contact(entry, now)
         if pending.lookup is not None and pending.peer is not None:
             self._continue(pending.lookup, pending.peer, response, now)
         return pending.lookup
@@ -137,18 +146,15 @@ class Exchange:
         if response.source.address not in self._magic_asked or response.key != self._member.own.id:
             self._member.counters.impostors += 1
             return
-        self._heard(response.source, response.ouro, now)
+        self.magic_answered.add(response.source.address)
+        entry, new = self._member.table.heard(response.source, now, ouro=response.ouro, answered=True)
         self._learn(response, now)
-
-    def _heard(self, source: Contact, ouro: bool, now: float) -> Entry | None:
-        entry, new = self._member.table.heard(source, now, ouro=ouro, answered=True)
         if entry is not None and new:
             self._on_contact(entry, now)
-        return entry
 
     def _learn(self, response: Response, now: float) -> None:
         member = self._member
-        for contact in response.contacts[: 4 * member.config.dht_k]:
+        for contact in response.contacts[: 4 * member.config.width]:
             if contact.address not in member.down:
                 member.table.learnt(contact, response.source.address, now)
 
@@ -170,12 +176,16 @@ class Exchange:
     # ------------------------------------------------------------ time
 
     def _expire(self, now: float) -> None:
+        failed = False
         while self._order and (self._order[0].over or now >= self._order[0].sent + GIVE_UP):
             pending = self._order.popleft()
             if not pending.over:
                 del self._pending[pending.cookie]
                 self._member.counters.timeouts += 1
-                self._member.table.failed(pending.address)
+                self._member.table.failed(pending.address, pending.sent, now)
+                failed = True
         self._expiry = None
         if self._order:
             self._expiry = self._member.timers.at(self._order[0].sent + GIVE_UP, self._expire)
+        if failed:
+            self._on_silence(now)

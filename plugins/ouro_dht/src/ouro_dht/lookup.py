@@ -4,8 +4,8 @@ Theory of operation. All members heard of stand in a list, the closest first. `a
 time; there are no rounds. An answer brings more of them and frees a place, and so does a member that takes longer than
 it should (`slow`): it is passed over, but may still answer. Of members equally near (as many leading bits shared with
 the key), the one with the shortest round trip is asked first. A lookup for members ends when the `k` closest of those
-that are not slow have answered; one for values when values came and those asked meanwhile had a short while to answer
-too, or when the same `k` have none.
+that are not slow have answered. One for values ends when two members had some, as one may have missed what was
+published last, or when the second takes longer than a short while; or when the same `k` have none.
 
 Before it fails, it asks the slow ones once more. And as members of the prototype name contacts that have nothing to do
 with the key, and hold values that are not theirs to hold, a `thorough` lookup then goes on and asks everybody it heard
@@ -15,7 +15,7 @@ of, `MAX_ASKED` at most.
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from .table import Entry, number_of
@@ -29,8 +29,10 @@ MAX_ASKED: Final = 256
 MAX_KNOWN: Final = 1024
 _BUDGET: Final = 0.2
 """Seconds in which the IRM wants an answer (spec: dht.md 1.1)."""
-_GRACE: Final = 0.025
-"""Longest wait for a second answer after the first with values, in seconds."""
+_SURE: Final = 2
+"""Members that must have values before they are believed to be the latest."""
+_GRACE: Final = 0.03
+"""Longest wait for the second of them, in seconds."""
 
 
 class Peer:
@@ -72,6 +74,7 @@ class Lookup:
         """Depth of the answer that brought the first values, or of the deepest."""
         self.asked = 0
         self.answers = 0
+        self._sure = 0  # members that had values
         self._thorough = thorough
         self._own = own
         self._peers: list[Peer] = []
@@ -95,7 +98,7 @@ class Lookup:
         self,
         peer: Peer,
         contacts: Iterable[Contact],
-        values: Iterable[Value],
+        values: Sequence[Value],
         now: float,
         about: Callable[[Contact], tuple[float | None, float] | None],
     ) -> None:
@@ -109,11 +112,12 @@ class Lookup:
             if known is not None:
                 self._add(contact, peer.depth + 1, *known)
         for place, value in enumerate(values):
-            self._value(value, place)
+            self.add(value, place)
             if self.found is None:
                 self.found, self.rounds = now, peer.depth
+        self._sure += bool(values)
 
-    def _value(self, value: Value, place: int) -> None:
+    def add(self, value: Value, place: int = 0) -> None:
         """Without times the later of two is the newer: the prototype has the oldest first."""
         value = value if value.published else value._replace(published=place)
         known = self.values.get(value.data)
@@ -128,12 +132,10 @@ class Lookup:
             return []
         self._pass_over(now)
         active = sum(1 for p in self._peers if p.waiting)
-        if now >= self.started + LIFETIME or (self.found is not None and (not active or now >= self._enough)):
+        if now >= self.started + LIFETIME or self._sure >= _SURE or (self.found is not None and now >= self._enough):
             self.finished = now
             return []
-        if self.found is not None:
-            return []
-        free = self._width(now) - active
+        free = (self._width(now) if self.found is None else _SURE - self._sure) - active
         chosen = self._choose(free) if free > 0 else []
         if not chosen and not active:
             self.finished = now
@@ -159,7 +161,7 @@ class Lookup:
         if fresh:
             fresh.sort(key=lambda p: (p.distance.bit_length(), p.rtt if p.rtt is not None else 1.0, p.distance))
             return fresh[:free]
-        if any(p.waiting for p in front) or self.asked >= MAX_ASKED:
+        if self.found is not None or any(p.waiting for p in front) or self.asked >= MAX_ASKED:
             return []
         again = [p for p in self._peers if p.slow and p.tries == 1][: self.k]
         if again and (self.for_value or len([p for p in front if p.answered]) < self.k):
@@ -172,7 +174,7 @@ class Lookup:
     def _enough(self) -> float:
         """When the first values have been alone for long enough."""
         assert self.found is not None
-        return self.found + min(_GRACE, self.found - self.started)
+        return self.found + min(_GRACE, 2 * (self.found - self.started))
 
     def next_timeout(self) -> float | None:
         """When `step` is to be called, if no answer comes before."""

@@ -31,7 +31,7 @@ class Member:
         self.unix_time = setup.unix_time
         self.size = setup.hash.size
         self.own = Contact(self.rng.randbytes(self.size), setup.address)
-        self.table = Table(self.own, self.config.dht_k)
+        self.table = Table(self.own, self.config.width)
         self.store = ValueStore(self.config.dht_t_expire)
         self.counters = Counters()
         self.timers = Timers()

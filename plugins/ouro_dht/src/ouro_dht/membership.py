@@ -1,10 +1,11 @@
 """Getting to know members and staying in touch (spec: dht.md 7, 4.6).
 
-Theory of operation. Whoever enrolled us is asked for contacts near ourselves, again and again until it answers. With
-the first contact a lookup for our own id begins; what answers it is our neighbourhood, and knows us from then on. After
-it each farther bucket that has room is given one request. From then on, once in `t_refresh`: a lookup for our own id,
-and in each bucket in whose range nobody looked for anything, one request to the contact that was not heard of for
-longest, which shows whether it is alive and brings others.
+Theory of operation. Whoever enrolled us is asked for contacts near ourselves, again and again until it answers, even
+when others have found us meanwhile: they may have been cut off with us. With the first contact a lookup for our own id
+begins; what answers it is our neighbourhood, and knows us from then on. After it each farther bucket that has room is
+given one request. From then on, once in `t_refresh`: a lookup for our own id, and in each bucket in whose range nobody
+looked for anything, one request to the contact that was not heard of for longest, which shows whether it is alive and
+brings others.
 
 When hardly anybody answers any more, whoever may be in reach is asked: the enrolment peers, members that routing knows,
 those that were lost from the table. The last are also tried once in `t_refresh`, so that two halves of a layer that
@@ -65,7 +66,7 @@ class Membership:
         lost = next((c for c in member.table.lost if c.address == address), None)
         if lost is not None:
             self._exchange.ask(lost, member.own.id, now)
-        elif self.started and member.table.get(address) is None and self._few(member.config.dht_k):
+        elif self.started and member.table.get(address) is None and self._few(member.config.width):
             self._exchange.ask_magic(address, now)
 
     def peer_down(self, address: int, now: float) -> None:
@@ -75,6 +76,10 @@ class Membership:
         if len(member.down) < 65536:
             member.down.add(address)
         member.table.unreachable(address)
+        self.check(now)
+
+    def check(self, now: float) -> None:
+        """When nobody is left, look for somebody."""
         if self.started and self._few(1):
             self._seek(now)
 
@@ -82,12 +87,7 @@ class Membership:
         """A contact is new, or back."""
         if not self.started:
             return
-        if self._retry_timer is not None:
-            self._member.timers.cancel(self._retry_timer)
-            self._retry_timer = None
-            self._retry = _FIRST_RETRY
-            self._look_around(now)
-        elif entry.contact in self._member.table.lost or self._few(self._member.config.dht_k):
+        if entry.contact in self._member.table.lost or self._few(self._member.config.width):
             self._look_around(now)
 
     # ------------------------------------------------------------ low on contacts
@@ -112,8 +112,14 @@ class Membership:
 
     def _seek_again(self, now: float) -> None:
         self._retry_timer = None
-        if self._few(1):
+        if self._few(1) or self._alone():
             self._seek(now)
+        else:
+            self._retry = _FIRST_RETRY
+
+    def _alone(self) -> bool:
+        """Whether no enrolment peer has answered yet. Others may have found us, and be as lost as we are."""
+        return bool(self._peers) and self._exchange.magic_answered.isdisjoint(self._peers)
 
     # ------------------------------------------------------------ neighbourhood
 
@@ -139,7 +145,7 @@ class Membership:
         member = self._member
         for index, bucket in enumerate(member.table.buckets[:-1]):
             known = [e for e in bucket.entries if e.shown]
-            if len(known) < member.config.dht_k:
+            if len(known) < member.config.width:
                 candidates = [e for e in bucket.entries if not e.bad]
                 if candidates:
                     self._probe(index, member.rng.choice(candidates), now)
@@ -167,8 +173,7 @@ class Membership:
         lost = [c for c in member.table.lost if c.address not in member.down]
         for contact in member.rng.sample(lost, min(len(lost), _LOST_TRIED)):
             self._exchange.ask(contact, member.own.id, now)
-        if self._few(member.config.dht_k):
-            for address in self._peers:
-                if member.table.get(address) is None and address not in member.down:
-                    self._exchange.ask_magic(address, now)
+        for address in self._peers:
+            if member.table.get(address) is None and address not in member.down:
+                self._exchange.ask_magic(address, now)
         self._look_around(now)

@@ -68,7 +68,7 @@ class Dht(DirectoryPolicy):
         if not 0 < setup.address < 1 << 64:
             raise ConfigError(f"{setup.address} is no address of a member")
         member = self._member = Member(setup)
-        self._exchange = Exchange(member, self._on_contact)
+        self._exchange = Exchange(member, self._on_contact, lambda now: self._membership.check(now))
         self._publishing = Publishing(member, self._exchange)
         self._membership = Membership(member, self._exchange, self._publishing.publish_all)
         self._queries = Queries(member, self._exchange, self._publishing.names, self._give)
@@ -155,12 +155,12 @@ class Dht(DirectoryPolicy):
             self._take_response(message, now)
             return
         entry, new = member.table.heard(source, now, ouro=message.ouro)
-        if entry is not None and new:
-            self._on_contact(entry, now)
         if isinstance(message, Request):
             self._answer(message, now)
         else:
             self._take_store(message, now)
+        if entry is not None and new:
+            self._on_contact(entry, now)
 
     # ------------------------------------------------------------ messages
 
@@ -197,7 +197,7 @@ class Dht(DirectoryPolicy):
             order = sorted(range(len(values)), key=wrong.__getitem__)
             found = tuple(values[i] for i in order[:MAX_VALUES])
         room = MAX_SIZE - 2 * member.size - 64 - 20 * len(found or ())
-        count = max(1, min(member.config.dht_k, room // (member.size + 16)))
+        count = max(1, min(member.config.width, room // (member.size + 16)))
         entries = member.table.closest(number_of(request.key), count, shown=True)
         contacts = tuple(e.contact for e in entries) or (source,)
         member.counters.responses_sent += 1

@@ -1,14 +1,15 @@
 """Names registered here, and values of others: published, passed on, withdrawn (spec: dht.md 6, 13.4).
 
-Theory of operation. A name that is registered goes at once to the `alpha` closest contacts we know, and a moment later,
-after a lookup, to the `k` closest members. It lives there for a lease, three times `t_replicate`, and is published
-again after each `t_replicate`, so the address of a server that died is forgotten within the hour, not within the day.
-A fixed number of publications is under way at once; the others wait in line.
+Theory of operation. A name that is registered goes at once, for a minute, to the `alpha` closest contacts we know, and
+a moment later, after a lookup, to the `k` closest members. There it lives for a lease, three times `t_replicate`, and
+is published again after each `t_replicate`, so the address of a server that died is forgotten within the hour, not
+within the day. While there are fewer than `k` members it is published more often: there may soon be more. A fixed
+number of publications is under way at once; the others wait in line.
 
 Who holds a value of another leaves publishing to its owner: only when nobody brought it for longer than the owner would
 take, and we are among the `k` closest, we store it at the others. The first to do so spares the rest the work. Nodes of
 the prototype publish once a day and to whom they happen to know, so what comes from them is soon passed on to the `k`
-closest. A member that moves in closer than others is given what it should hold by the closest of those that have it.
+closest. A member that moves in closer than others is given what it should hold by the two closest that have it.
 
 A name that is unregistered is withdrawn from Ouro members that were given it; the prototype has no message for that.
 """
@@ -30,21 +31,26 @@ __all__ = ["Publishing"]
 
 MAX_RUNNING: Final = 12
 _SOON: Final = 0.05
-_AGAIN: Final = 5.0
-"""Seconds until a name that nobody took is published again."""
+_AT_ONCE: Final = 60
+"""Seconds for which a name lives where it is sent before the closest are known."""
+_AGAIN: Final = 2.5
+"""Half of the seconds until a name that fewer than `k` took is published again; then twice as many, and so on."""
 _LOW_IDS: Final = 8
 _SLICE: Final = 256
 _NEWCOMERS: Final = 64
 
 
 class _Own:
-    """A name registered here. `published`: as told last, seconds since 1970; `holders`: who was given it."""
+    """A name registered here. `published`: as told last, seconds since 1970; `holders`: who was given it; `pause`: half
+    the time to the next publication while too few hold it.
+    """
 
-    __slots__ = ("expiry", "holders", "published", "queued", "timer")
+    __slots__ = ("expiry", "holders", "pause", "published", "queued", "timer")
 
     def __init__(self, published: int) -> None:
         self.published = published
         self.expiry = 0
+        self.pause = _AGAIN
         self.holders: dict[Contact, None] = {}
         self.queued = False
         self.timer: Timer | None = None
@@ -59,6 +65,7 @@ class Publishing:
         self._value = value_of(member.own.address)
         self._withdrawn: OrderedDict[bytes, int] = OrderedDict()
         self._line: deque[bytes] = deque()
+        self._coming = 0  # registered, and not in line yet
         self._running = 0
         self._due: list[tuple[float, bytes, bytes]] = []
         self._due_timer: Timer | None = None
@@ -74,11 +81,16 @@ class Publishing:
         member = self._member
         unix = int(member.unix_time(now))
         own = self.names[key] = _Own(max(unix, self._withdrawn.pop(key, 0) + 1) if key in self._withdrawn else unix)
-        if len(self._line) < MAX_RUNNING:
-            self._lease(own, now)
+        if len(self._line) + self._coming < MAX_RUNNING:
+            self._lease(own, min(_AT_ONCE, member.config.lease), now)
             for entry in member.table.closest(number_of(key), member.config.dht_alpha):
                 self._store(key, own, entry.contact)
-        member.timers.at(now + member.jitter(_SOON, 0.5), lambda now: self._enqueue(key, now))
+        self._coming += 1
+        member.timers.at(now + member.jitter(_SOON, 0.5), lambda now: self._come(key, now))
+
+    def _come(self, key: bytes, now: float) -> None:
+        self._coming -= 1
+        self._enqueue(key, now)
 
     def unregister(self, key: bytes, now: float) -> bool:
         """Publish it no more, and take it back where that is possible. False: it was not registered."""
@@ -155,19 +167,18 @@ class Publishing:
 
     def _place(self, lookup: Lookup, own: _Own, now: float) -> None:
         member = self._member
-        closest = lookup.closest()
-        given, own.holders = own.holders, {}
-        fresh = own.expiry >= member.unix_time(now) + member.config.lease - 5
-        self._lease(own, now)
+        closest = lookup.closest()[: member.config.dht_k]
+        own.holders = {}
+        self._lease(own, member.config.lease, now)
         for contact in self._targets(closest, now):
-            if contact in given and fresh:
-                own.holders[contact] = None
-            else:
-                self._store(lookup.key, own, contact)
-        pause = member.jitter(member.config.dht_t_replicate) if closest else _AGAIN
+            self._store(lookup.key, own, contact)
         member.counters.published += bool(closest)
+        pause = float(member.config.dht_t_replicate)
+        if len(closest) < member.config.dht_k:  # the layer may be young
+            own.pause = min(2 * own.pause, pause)
+            pause = own.pause
         key = lookup.key
-        own.timer = member.timers.at(now + pause, lambda now: self._enqueue(key, now))
+        own.timer = member.timers.at(now + member.jitter(pause), lambda now: self._enqueue(key, now))
 
     def _targets(self, closest: Iterable[Contact], now: float) -> list[Contact]:
         """The closest, and while nodes of the prototype are known, those with the lowest ids, whom they ask."""
@@ -176,10 +187,10 @@ class Publishing:
             targets.update(dict.fromkeys(e.contact for e in self._member.table.lowest(_LOW_IDS)))
         return list(targets)
 
-    def _lease(self, own: _Own, now: float) -> None:
+    def _lease(self, own: _Own, seconds: int, now: float) -> None:
         unix = int(self._member.unix_time(now))
         own.published = max(own.published, unix)
-        own.expiry = unix + self._member.config.lease
+        own.expiry = unix + seconds
 
     def _store(self, key: bytes, own: _Own, to: Contact) -> None:
         own.holders[to] = None
@@ -237,7 +248,7 @@ class Publishing:
             member = self._member
             if member.store.item(key, item.value) is item:
                 member.counters.replicated += 1
-                for contact in self._targets(lookup.closest(), now):
+                for contact in self._targets(lookup.closest()[: member.config.dht_k], now):
                     self._copy(key, item, contact)
             if self._line:
                 member.timers.at(now, self._start)
@@ -274,12 +285,14 @@ class Publishing:
             member.timers.at(now + 0.05, self._hand_over)
 
     def _is_mine_to_give(self, number: int, newcomer: Entry) -> bool:
-        """Whether the newcomer is among the `k` closest to a key, and of the others we are the closest."""
-        table = self._member.table
-        nearest = [e for e in table.closest(number, 2) if e is not newcomer]
-        if nearest and nearest[0].number ^ number < table.number ^ number:
+        """Whether the newcomer is among the `k` closest to a key, and of the others we are one of the two closest: the
+        closest may be as new, and have nothing yet.
+        """
+        table, k = self._member.table, self._member.config.dht_k
+        nearest = [e for e in table.closest(number, 3) if e is not newcomer]
+        if len(nearest) > 1 and nearest[1].number ^ number < table.number ^ number:
             return False
-        return newcomer in table.closest(number, table.k)
+        return newcomer in table.closest(number, k)
 
     # ------------------------------------------------------------ ends
 

@@ -1,9 +1,9 @@
 """Queries of this member, and lookups on behalf of nodes of the prototype (spec: dht.md 5, 13.4).
 
-Theory of operation. A query is answered from the values held here, from the cache, or by a lookup that all queries for
-the key share. What comes of it stays in the cache for a minute at most, and nothing for a second; late responses still
-get into it. Addresses are in order: the one published last first, but those without a route, and those that an
-allocation was refused at, come after all others.
+Theory of operation. A query is answered from the values held here if we are among the `k` closest to the key, from the
+cache, or by a lookup that all queries for the key share. What comes of it stays in the cache for a minute at most, and
+nothing for a second; late responses still get into it. Addresses are in order: the one published last first, but those
+without a route, and those that an allocation was refused at, come after all others.
 
 A node of the prototype asks three members and takes what they have. When one of them is we, and have nothing, we answer
 with contacts, look the key up, and answer once more: its request is still open.
@@ -19,6 +19,7 @@ from .exchange import Exchange
 from .limits import Limiter
 from .lookup import Lookup
 from .member import Member
+from .table import number_of
 from .wire import Request, Value, address_of
 
 __all__ = ["Queries"]
@@ -67,18 +68,23 @@ class Queries:
         member.counters.queries += 1
         held = member.store.values(key, member.unix_time(now))
         cached = self._cached(key, now)
-        if self._good(key, held, now):
+        if self._good(key, held, now) and self._is_ours_to_hold(key):
             member.counters.from_store += 1
             self._answer(self._last, key, held, now)
         elif cached is not None and (not cached or self._good(key, cached, now)):
             member.counters.from_cache += 1
             self._answer(self._last, key, cached, now)
-        elif not member.table.usable():
+        elif all(entry.down for entry in member.table):
             self._answer(self._last, key, held, now)
         else:
             self._waiting.setdefault(key, []).append(self._last)
             self._look_up(key, now)
         return self._last
+
+    def _is_ours_to_hold(self, key: bytes) -> bool:
+        """Whether what we hold is what everybody would find: values that were left elsewhere may be old."""
+        k = self._member.config.dht_k
+        return self._member.table.rank(number_of(key), k) < k
 
     def cancel(self, query: int) -> None:
         """Nobody waits for it any more; the lookup goes on for the cache."""
@@ -111,6 +117,8 @@ class Queries:
     def _looked_up(self, lookup: Lookup, now: float) -> None:
         key = lookup.key
         self._running.discard(key)
+        for value in self._member.store.values(key, self._member.unix_time(now)):
+            lookup.add(value)
         values = self._keep(lookup, now)
         for number in self._waiting.pop(key, ()):
             self._answer(number, key, values, now)

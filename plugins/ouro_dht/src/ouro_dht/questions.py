@@ -78,7 +78,7 @@ class Questions:
         expiry = int(member.unix_time(now)) + seconds
 
         def done(lookup: Lookup, now: float) -> None:
-            closest = lookup.closest()
+            closest = lookup.closest()[: member.config.dht_k]
             for contact in closest:
                 member.counters.stores_sent += 1
                 published = int(member.unix_time(now))

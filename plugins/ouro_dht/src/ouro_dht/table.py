@@ -48,7 +48,7 @@ class Standing(IntEnum):
 class Entry:
     """A contact and what is known of it. `rtt` in seconds; None: not measured."""
 
-    __slots__ = ("contact", "down", "fails", "number", "ouro", "rtt", "seen", "standing", "via")
+    __slots__ = ("blamed", "contact", "down", "fails", "number", "ouro", "rtt", "seen", "standing", "via")
 
     def __init__(self, contact: Contact, standing: Standing, now: float, via: int = 0) -> None:
         self.contact = contact
@@ -57,6 +57,7 @@ class Entry:
         self.seen = now
         self.via = via  # address of who named it
         self.fails = 0
+        self.blamed = float("-inf")  # when it last failed
         self.rtt: float | None = None
         self.ouro = False
         self.down = False
@@ -220,12 +221,13 @@ class Table:
 
     # ------------------------------------------------------------ losing sight
 
-    def failed(self, address: int) -> None:
-        """A contact did not answer a request in time."""
+    def failed(self, address: int, sent: float, now: float) -> None:
+        """A contact did not answer a request in time. Of requests that were under way together, one counts."""
         entry = self._by_address.get(address)
-        if entry is None:
+        if entry is None or sent < max(entry.blamed, entry.seen):
             return
         entry.fails += 1
+        entry.blamed = now
         if entry.bad:
             self._replace(entry, entry.fails >= _DROP_AFTER or entry.standing is Standing.LEARNT)
 

@@ -30,8 +30,8 @@ def stats(member: Member, created: float, own: int) -> str:
             f"  Created: {show_time(created)}",
             f"  Address: {show_address(member.own.address)}",
             "  Kademlia parameters:",
-            *(f"     {label:<40}{number:>10}" for label, number in lines),
-            *(f"  {label:<43}{number:>10}" for label, number in numbers),
+            *(f"     {label:<39}{number:>10}" for label, number in lines),
+            *(f"  {label:<42}{number:>10}" for label, number in numbers),
             "",
         ]
     )
