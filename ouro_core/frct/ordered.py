@@ -119,8 +119,13 @@ class FrctPipeline(Pipeline):
             if self._rest is not None:
                 return self._whole(1)[0]
             ready = self._ready
-            now = None if ready else self._await_order()
-            packet = ready.popleft()
+            while True:
+                now = None if ready else self._await_order()
+                try:
+                    packet = ready.popleft()
+                    break
+                except IndexError:  # the handler of a signal was faster
+                    pass
             self.frct.receiver.changed = True  # afterwards: a writer may be in `say`
             self._taken += 1
             if not self._taken & _SELDOM:
@@ -133,9 +138,11 @@ class FrctPipeline(Pipeline):
             return packet
 
     def _received(self, most: int) -> list[bytes]:
-        now = monotonic() if self._ready or not most else self._await_order()
-        found = self.frct.take_many(most)
-        self._follow(now)
+        found: list[bytes] = []
+        while not found and most:  # twice when the handler of a signal was faster
+            now = monotonic() if self._ready else self._await_order()
+            found = self.frct.take_many(most)
+            self._follow(now)
         return found
 
     def _await_order(self) -> float:

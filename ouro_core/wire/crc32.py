@@ -22,9 +22,9 @@ def trailer(packet: bytes | bytearray | memoryview) -> bytes:
     return crc32(packet).to_bytes(CRC_SIZE, "big")
 
 
-def append(packet: bytes | bytearray | memoryview) -> bytes:
+def append(packet: bytes) -> bytes:
     """The packet with its trailer, four bytes longer."""
-    return b"".join((packet, trailer(packet)))
+    return packet + crc32(packet).to_bytes(CRC_SIZE, "big")
 
 
 def strip(packet: bytes | bytearray | memoryview) -> memoryview:

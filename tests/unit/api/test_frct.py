@@ -328,6 +328,29 @@ def test_a_window_that_is_not_respected(line: Any) -> None:
     eventually(lambda: b.counters["out_of_window"] + b._path.frct.ready == 1000)
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_a_handler_of_a_signal_that_reads_first(line: Any, many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs between the moment in which a packet is there and that in which it is taken."""
+    made = line()
+    a, b = made.flows
+    path = b._path
+    path.alarm = None
+    made.keeper.remove(b._end)  # the clock would read, too
+    look, taken = path._await_order, []
+
+    def interrupted() -> float:
+        now: float = look()
+        if not taken:
+            taken.append(path.read())
+        return now
+
+    monkeypatch.setattr(path, "_await_order", interrupted)
+    a.write(b"one")
+    threading.Timer(0.1, a.write, (b"two",)).start()
+    assert (b.read_many() if many else [b.read()]) == [b"two"]
+    assert taken == [b"one"]
+
+
 # ---------------------------------------------------------------- options, sets
 
 

@@ -54,5 +54,5 @@ def test_one_damaged_byte_is_found(packet: bytes, place: int, change: int) -> No
 
 
 def test_views_need_no_copy() -> None:
-    sealed = bytearray(crc32.append(memoryview(b"abc")))
+    sealed = bytearray(crc32.append(b"abc"))
     assert crc32.strip(memoryview(sealed)).obj is sealed
