@@ -1,15 +1,18 @@
 """What users and circumstances do to a daemon: it lives on, for everybody else."""
 
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ouro_core.model.irm_requests import ListIpcps
+from ouro_core.rpc.blocking import connect
 from ouro_core.testing.host import Host, eventually
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
@@ -299,3 +302,33 @@ time.sleep(100)
     assert program.poll() is None
     program.kill()
     eventually(open_host.quiet)
+
+
+# ---------------------------------------------------------------- no descriptors left
+
+
+def test_a_daemon_without_descriptors_neither_ends_nor_spins_and_goes_on_when_it_has_some(tmp_path: Path) -> None:
+    with Host(tmp_path) as host:
+        assert host.daemon is not None
+        resource.prlimit(host.daemon.pid, resource.RLIMIT_NOFILE, (60, 60))
+        held = [connect(host.runtime / "irm.sock") for _ in range(150)]
+        eventually(lambda: "Cannot accept connections" in host.log.read_text())
+        time.sleep(1.0)
+        assert host.log.read_text().count("Cannot accept connections") < 50
+        for each in held:
+            each.close()
+        program = host.python(
+            "import threading, time\nfrom ouro_core import *\nannounce('n')\naccepted, flows = [], []\n"
+            "def serve():\n    while True:\n        try:\n            accepted.append(flow_accept())\n"
+            "        except OuroError:\n            time.sleep(0.01)\n"
+            "threading.Thread(target=serve, daemon=True).start()\n"
+            "try:\n    while True:\n        flows.append(flow_alloc('n', timeout=5))\n"
+            "except OuroError as e:\n    print(len(flows) > 5, e, flush=True)\n"
+            "for each in flows + accepted:\n    each.close()\n"
+            "with flow_alloc('n', timeout=5) as flow:\n    print(flow.state, flush=True)\n"
+        )
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith("True cannot create")
+        assert program.stdout.readline() == "up\n"
+        program.kill()
+        eventually(host.quiet)

@@ -682,6 +682,12 @@ async def test_an_allocation_to_an_unknown_name(host: Any) -> None:
     assert raised.value.code == -1007
 
 
+async def test_joining_an_unknown_layer(host: Any) -> None:
+    client = await host.root.announce()
+    with pytest.raises(IpcpError, match=r'in a broadcast layer "nowhere"; see: ouro ipcp list'):
+        await client.call(r.FlowJoin("nowhere"))
+
+
 async def test_a_process_that_leaves_takes_its_flows_along(host: Any) -> None:
     server, client = await host.alice.announce(), await host.root.announce()
     await server.call(r.BindProcess(server.pid, "n"))
