@@ -158,10 +158,10 @@ class UnicastIpcp(LayerIpcp):
     # ---- names and flows
 
     async def reg(self, hash: bytes) -> None:
-        self.member.directory.register(hash)
+        self.member.register(hash)
 
     async def unreg(self, hash: bytes) -> None:
-        self.member.directory.unregister(hash)
+        self.member.unregister(hash)
 
     async def query(self, hash: bytes) -> bool:
         return await self.member.query(hash)

@@ -123,6 +123,16 @@ class Member:
 
     # ------------------------------------------------------------ names
 
+    def register(self, hash: bytes) -> None:
+        """From now on the name is at this member."""
+        self.allocator.registered.add(hash)
+        self.directory.register(hash)
+
+    def unregister(self, hash: bytes) -> None:
+        """The reverse."""
+        self.allocator.registered.discard(hash)
+        self.directory.unregister(hash)
+
     async def query(self, hash: bytes) -> bool:
         """Whether the layer knows a name."""
         answer = await self.directory.query(hash)
