@@ -61,7 +61,7 @@ class Prototype(RoutingPolicy):
             update = LinkStateUpdate.decode(data)
         except WireError:
             raise AssertionError("every 24 bytes are an LSU") from None
-        if update.source and update.destination and self._hear(update.source, update.destination, update.seqno, now):
+        if self._hear(update.source, update.destination, update.seqno, now):
             for other in self.managers:
                 if other != connection:
                     self.send(other, data)

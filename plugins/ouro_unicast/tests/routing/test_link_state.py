@@ -241,6 +241,7 @@ def test_a_link_that_is_made_again_goes_on_counting(member: Member) -> None:
 
 def test_a_second_port_keeps_the_link(member: Member) -> None:
     member.routing.neighbour_up(99, RIGHT, member.now)
+    member.said()
     member.routing.neighbour_down(RIGHT, member.now)
     assert (member.said(), member.table()) == ([], None)
     member.routing.neighbour_down(99, member.now)
@@ -251,6 +252,35 @@ def test_a_port_that_leads_elsewhere_now(member: Member) -> None:
     member.routing.neighbour_up(RIGHT, STRANGER, member.now)
     assert member.links() >= {(ME, STRANGER), (ME, LEFT)}
     assert (ME, RIGHT) not in member.links()
+
+
+def woken(member: Member) -> list[int]:
+    """Who was sent the link of nobody, which makes a prototype compute."""
+    return [connection for connection, update in member.said() if update.split("-")[1] == "0:0"]
+
+
+def test_a_neighbour_that_is_connected_anew_is_woken(member: Member) -> None:
+    """A prototype goes on with the connection it had."""
+    member.routing.neighbour_down(RIGHT, member.now)
+    member.wait(20.0)
+    member.said()
+    member.routing.neighbour_up(98, RIGHT, member.now)
+    assert woken(member) == [RIGHT]
+    member.routing.neighbour_up(99, RIGHT, member.now)
+    assert woken(member) == [RIGHT], "a second connection, too"
+
+
+def test_nobody_is_woken_without_need(member: Member) -> None:
+    member.routing.neighbour_down(RIGHT, member.now)
+    member.routing.neighbour_up(RIGHT, RIGHT, member.now)
+    assert woken(member) == [], "the connection was there all the time"
+    member.routing.neighbour_down(RIGHT, member.now)
+    member.wait(200.0)
+    member.said()
+    member.routing.neighbour_up(99, RIGHT, member.now)
+    assert woken(member) == [], "our link is new to everybody"
+    member.routing.neighbour_up(100, STRANGER, member.now)
+    assert woken(member) == []
 
 
 def test_a_withdrawn_link_is_dropped_and_told_on(member: Member) -> None:

@@ -43,9 +43,10 @@ class Machine(RuleBasedStateMachine):
                 assert isinstance(said, RoutingSend)
                 assert said.connection in self.managers
                 update = LinkStateUpdate.decode(said.data)
-                assert 0 not in (update.source, update.destination)
-                assert update.source != update.destination
-                if update.source == ME:
+                assert update.source not in (0, update.destination)
+                if update.destination == 0:
+                    assert (update.seqno, update.withdrawn) == (0, False)
+                elif update.source == ME:
                     assert update.withdrawn is (update.destination not in self.neighbours())
 
     def neighbours(self) -> set[int]:

@@ -112,6 +112,30 @@ def test_the_prototype_drops_withdrawals() -> None:
     assert {(4, 1), (1, 4)} & set(routing.links()) == set()
 
 
+def test_a_prototype_is_woken_when_a_connection_is_made_anew() -> None:
+    layer = VirtualLayer(lambda address: Prototype if address == 2 else LinkStateRouting)
+    for a, b in line(4):
+        layer.connect(a, b)
+    layer.run(20.0)
+    routing = layer.members[2].routing
+    computed: list[float] = []
+    compute = routing._compute  # type: ignore[attr-defined]
+    routing._compute = lambda: (computed.append(layer.now), compute())  # type: ignore[attr-defined]
+    layer.members[3].down(2, layer.now)
+    layer.network.wake(3)
+    layer.run(5.0)
+    assert computed == [], "it has noticed nothing"
+    del layer.members[3].ports[2]  # the next one has another number
+    layer.members[3].up(2, layer.now)
+    layer.network.wake(3)
+    layer.run(0.1)
+    assert computed
+    layer.run(80.0)
+    assert all(0 not in link for link in routing.links()), "and has forgotten it again"
+    assert all(0 not in link for link in layer.members[1].routing.links()), "ours never had it"
+    assert layer.faults() == []
+
+
 def test_the_ghost_of_a_prototype() -> None:
     """It still has a link of ours that is gone and says so when it becomes our neighbour: we do not take it back."""
     layer = VirtualLayer(lambda address: Prototype if address == 3 else LinkStateRouting)

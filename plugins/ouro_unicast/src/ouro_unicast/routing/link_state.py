@@ -14,6 +14,9 @@ What differs from the prototype, and why its members notice nothing wrong:
   is one withdrawal. Prototypes drop that message; to them the link ages, as ever.
 * *No ghosts.* An update about a link of our own that is not there is refused; if the link was withdrawn, whoever sent
   the update is told so. If ours is there, we jump past the higher number. A link that is made again goes on counting.
+* *Prototypes that have to be woken.* When a connection is made anew, they keep sending over the old one, as nothing
+  has changed in their graph. So the neighbour is sent a link between nobody and nobody, which makes it compute; after
+  `ls_t_timeo` it is forgotten. Our members drop it as bogus, as everything about address 0.
 * *Fewer messages*: see `flooding`. All that neighbours can make us keep, compute and send is bounded.
 """
 
@@ -132,6 +135,7 @@ class LinkStateRouting(RoutingPolicy):
         self._ports: dict[int, int] = {}  # port -> address
         self._own: dict[int, _Own] = {}  # by neighbour, the first due first
         self._past: dict[int, tuple[int, float]] = {}  # neighbour -> last number of a link that was ours, and since
+        self._led: dict[int, int] = {}  # neighbour, past or present -> the last port to it
         self._changed = False
         self._computed = -config.ls_t_recalc * 4.0  # when
         self._pause = FIRST_PAUSE
@@ -162,11 +166,15 @@ class LinkStateRouting(RoutingPolicy):
         if port in self._ports and self._ports[port] != address:
             self.neighbour_down(port, now)
         self._ports[port] = address
-        if address not in self._own and address not in (0, self.address):
-            seqno, _ = self._past.pop(address, (-1, 0.0))
-            self._advertise(address, seqno + 1, now)
-            self._note(self._graph.add(self.address, address))
-            _log.debug("Type dt neighbor %s added.", address_text(address))
+        if address not in (0, self.address):
+            if self._led.get(address, port) != port:
+                self._wake(address)
+            self._led[address] = port
+            if address not in self._own:
+                seqno, _ = self._past.pop(address, (-1, 0.0))
+                self._advertise(address, seqno + 1, now)
+                self._note(self._graph.add(self.address, address))
+                _log.debug("Type dt neighbor %s added.", address_text(address))
         self._act(now)
 
     def neighbour_down(self, port: int, now: float) -> None:
@@ -185,6 +193,14 @@ class LinkStateRouting(RoutingPolicy):
         key = (self.address, neighbour)
         self._database.put(key, seqno, now)
         self._flooding.tell(key, self._managers)
+
+    def _wake(self, neighbour: int) -> None:
+        """A prototype is to compute its tables."""
+        nobody = LinkStateUpdate(self._rng.randrange(1, 1 << 32), 0, 0)
+        for connection, address in self._managers.items():
+            if address == neighbour:
+                self.counters.sent += 1
+                self.send(connection, nobody.encode())
 
     def _drop(self, key: Key, seqno: int, now: float, told_by: int | None = None) -> None:
         """A link is withdrawn: everybody else is to know."""
@@ -306,7 +322,7 @@ class LinkStateRouting(RoutingPolicy):
             _log.debug("%s--%s timed out.", *map(address_text, key))
         remembered = now - 2 * (self.config.ls_t_timeo + self.config.ls_t_update)
         for neighbour in [n for n, (_, since) in self._past.items() if since < remembered]:
-            del self._past[neighbour]
+            del self._past[neighbour], self._led[neighbour]
         self._act(now)
 
     def _note(self, change: bool) -> None:
