@@ -11,6 +11,8 @@ from ..model.errors import FlowTimeout, IrmdError, OuroError, WireError
 from ..model.request import Request
 from ..wire.control import Frame, FrameDecoder, Kind, decode, encode, frame_bytes
 from . import fds as _fds
+from .credentials import peer_credentials
+from .paths import anybodys
 
 __all__ = ["BlockingChannel", "connect"]
 
@@ -25,6 +27,11 @@ def connect(path: Path) -> socket.socket:
     except OSError as e:
         sock.close()
         raise IrmdError(f"no IRMd answers at {path} ({e.strerror or e}); start it with: ouro irmd") from None
+    if anybodys(path) and (uid := peer_credentials(sock).uid) not in (0, os.geteuid()):
+        sock.close()
+        raise IrmdError(
+            f"{path} is served by user {uid}, no IRMd of yours; set OURO_RUNTIME_DIR to a directory of yours"
+        )
     return sock
 
 

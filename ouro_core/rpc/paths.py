@@ -6,7 +6,7 @@ from typing import Final
 
 from ..model.errors import IrmdError
 
-__all__ = ["irm_socket", "runtime_dir"]
+__all__ = ["anybodys", "irm_socket", "runtime_dir"]
 
 _LONGEST: Final = 107
 """Bytes of the address of a Unix socket."""
@@ -22,7 +22,16 @@ def runtime_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/run/ouroboros")
     session = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(session) / "ouroboros" if session else Path(f"/tmp/ouroboros-{os.geteuid()}")
+    return Path(session) / "ouroboros" if session else _in_tmp()
+
+
+def _in_tmp() -> Path:
+    return Path(f"/tmp/ouroboros-{os.geteuid()}")
+
+
+def anybodys(path: Path) -> bool:
+    """Whether any user may have made the directory of this socket."""
+    return path.parent == _in_tmp()
 
 
 def irm_socket() -> Path:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -298,3 +299,30 @@ def test_connections_are_not_inherited(tmp_path: Path) -> None:
         with connect(tmp_path / "irm.sock") as sock:
             assert not sock.get_inheritable()
             assert sock.getpeername() == str(tmp_path / "irm.sock")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("theirs", [True, False])
+def test_a_socket_in_tmp_must_be_ones_own(theirs: bool) -> None:
+    """Everybody can make the directory that somebody else's programs look into when nothing else is set."""
+    uid = 100_000 + os.getpid()
+    directory = Path(f"/tmp/ouroboros-{uid}")
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        directory.mkdir(mode=0o777)
+        listener.bind(str(directory / "irm.sock"))
+        directory.chmod(0o777)
+        (directory / "irm.sock").chmod(0o777)
+        os.seteuid(uid + 1 if theirs else uid)
+        listener.listen()
+        os.seteuid(0)
+        os.seteuid(uid)
+        if theirs:
+            with pytest.raises(IrmdError, match=f"served by user {uid + 1}, no IRMd of yours"):
+                connect(directory / "irm.sock")
+        else:
+            connect(directory / "irm.sock").close()
+    finally:
+        os.seteuid(0)
+        listener.close()
+        shutil.rmtree(directory, ignore_errors=True)
