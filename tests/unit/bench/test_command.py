@@ -25,7 +25,7 @@ def test_a_name_that_nothing_has() -> None:
     assert "nothing" in done.stderr
 
 
-@pytest.mark.parametrize("case", ["stream-64x32", "allocation-pair-layer", "start-ipcp"])
+@pytest.mark.parametrize("case", ["stream-64x32", "frct-rtt", "allocation-pair-layer", "start-ipcp"])
 def test_a_measurement(case: str) -> None:
     done = bench("--quick", "--runs", "1", "--json", "--only", case)
     assert done.returncode == 0, done.stderr

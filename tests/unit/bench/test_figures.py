@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.bench.figures import Figure, Row, Samples, Target, at_least, at_most, at_most_ours, shown
+from tests.bench.figures import Figure, Row, Samples, Target, at_least, at_least_ours, at_most, at_most_ours, shown
 
 
 def row(ours: tuple[float, ...], prototype: tuple[float, ...], target: Target | None = None) -> Row:
@@ -37,6 +37,8 @@ def test_a_side_without_samples_is_not_judged() -> None:
         (at_most(0.3), 0.4, 1.0, False),
         (at_most_ours(10), 10.0, 1.0, True),
         (at_most_ours(10), 11.0, 100.0, False),
+        (at_least_ours(2), 2.0, 9.0, True),
+        (at_least_ours(2), 1.9, 0.1, False),
         (None, 1.0, 1.0, None),
     ],
 )
@@ -49,7 +51,9 @@ def test_a_target_for_our_own_figure_needs_no_prototype() -> None:
 
 
 def test_targets_are_written_as_in_the_plan() -> None:
-    assert [str(t) for t in (at_least(3), at_most(0.3), at_most_ours(10))] == ["≥ 3×", "≤ 0.3×", "≤ 10"]
+    assert [str(t) for t in (at_least(3), at_most(0.3), at_least_ours(2), at_most_ours(10))] == [
+        "≥ 3×", "≤ 0.3×", "≥ 2", "≤ 10",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
