@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 
-from . import allocation, frct, idle, rtt, starting, stream
+from . import allocation, frct, idle, network, rtt, starting, stream
 from .cases import Case, run
 from .figures import Row
 from .prototype import Missing, Prototype, find, private_places
 from .report import machine, table, to_json
-from .sides import Ours
+from .sides import Ours, Side
 
 RUNS, QUICK_RUNS = 7, 3
 
@@ -21,7 +21,7 @@ def main() -> int:
     runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
     chosen = [
         case
-        for module in (stream, frct, rtt, allocation, starting, idle)
+        for module in (stream, frct, rtt, network, allocation, starting, idle)
         for case in module.cases(runs, options.quick)
         if not options.only or any(case.name.startswith(name) for name in options.only)
     ]
@@ -74,8 +74,12 @@ def _rows(cases: list[Case], prototype: Prototype | None) -> list[Row]:
     rows: list[Row] = []
     try:
         for case in cases:
-            ours = Ours(direct=not case.layer)
-            rows += run(case, [ours, prototype] if prototype else [ours], _say)
+            if case.over:
+                ours: Side = network.OursApart(case.over)
+                theirs: Side | None = network.PrototypeApart(case.over, prototype.programs) if prototype else None
+            else:
+                ours, theirs = Ours(direct=not case.layer), prototype
+            rows += run(case, [ours, theirs] if theirs else [ours], _say)
     except KeyboardInterrupt:
         print("\ninterrupted; what follows was measured before", file=sys.stderr)
     return rows

@@ -33,6 +33,8 @@ class Case:
     measure: Callable[[Side], Sequence[float | None]]
     runs: int
     layer: bool = False
+    over: str = ""
+    """Type of the layer between two hosts of a side; empty: the side is one host."""
 
 
 @define

@@ -100,6 +100,11 @@ class Prototype(Side):
         self._daemon: Program | None = None
         self._spawned: list[Program] = []
 
+    @property
+    def programs(self) -> dict[str, Path]:
+        """Those on PATH, and the peer if it could be built."""
+        return self._programs
+
     # ---- the daemon
 
     def start_daemon(self) -> None:

@@ -189,14 +189,16 @@ class Ours(Side):
         "ouro": ("-m", "ouro_core.cli"),
     }
 
-    def _command(self, words: Sequence[str]) -> list[str]:
-        return [sys.executable, *self._PROGRAMS[words[0]], *words[1:]]
+    @classmethod
+    def command(cls, words: Sequence[str]) -> list[str]:
+        """What runs one of our programs."""
+        return [sys.executable, *cls._PROGRAMS[words[0]], *words[1:]]
 
     def spawn(self, words: Sequence[str]) -> Program:
-        return self.host.spawn(self._command(words))
+        return self.host.spawn(self.command(words))
 
     def execute(self, words: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-        return self.host.run(self._command(words), TIMEOUT)
+        return self.host.run(self.command(words), TIMEOUT)
 
 
 def soon(check: Callable[[], bool], what: str, pause: float = 0.001) -> None:

@@ -153,6 +153,10 @@ class OuroHost(InteropHost):
     def start(self, *words: str) -> int:
         return self._host.spawn(self._command(words)).pid
 
+    def python(self, code: str) -> Done:
+        """Run a program of a few lines."""
+        return self._host.run([sys.executable, "-P", "-c", code], TIMEOUT)
+
     def stop_servers(self) -> None:
         for program in self._host._programs:
             end(program)
@@ -180,6 +184,7 @@ class PrototypeHost(InteropHost):
         self.network.__enter__()
         self._temporary = tempfile.TemporaryDirectory(prefix="ouro-interop-")
         self._log = Path(self._temporary.name) / "irmd.log"
+        self._hosts = Path(self._temporary.name) / "hosts"
         inside = self._security_inside()
         script = " && ".join((
             "mount --make-rprivate /",
@@ -234,6 +239,16 @@ class PrototypeHost(InteropHost):
             self._command(words), capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
         )
 
+    def resolve(self, more: str = "") -> None:
+        """From now on it has an /etc/hosts of its own; with `more` in it."""
+        if not self._hosts.exists():
+            self._hosts.touch()
+            self._hosts.chmod(0o644)
+            words = ["nsenter", "-t", str(self._init), "-m", "mount", "--bind", str(self._hosts), "/etc/hosts"]
+            subprocess.run(words, check=True, timeout=TIMEOUT)
+        with self._hosts.open("a") as file:
+            file.write(more)
+
     def stop_servers(self) -> None:
         daemon, *servers = self._started
         for server in servers:
@@ -260,17 +275,26 @@ class PrototypeHost(InteropHost):
 
     def start(self, *words: str) -> int:
         """What it prints goes to the log."""
+        started = self.spawn(*words, output=">&2")
+        assert started.stdout is not None
+        return int(started.stdout.readline())
+
+    def spawn(self, *words: str, output: str = "") -> "subprocess.Popen[str]":
+        """Start a program. The first line on its standard output is its pid, as this host knows it."""
         command = self._command(words)
         at = command.index("env")
-        shell = ["sh", "-c", 'echo $$; exec "$@" >&2', "sh"]
+        shell = ["sh", "-c", f'echo $$; exec "$@" {output}', "sh"]
         with self._log.open("ab") as log:
             started = subprocess.Popen(
                 [*command[:at], *shell, *command[at:]],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         self._started.append(started)
-        assert started.stdout is not None
-        return int(started.stdout.readline())
+        return started
+
+    def kill(self, pid: int) -> None:
+        """End a program by the pid that this host knows."""
+        subprocess.run(["nsenter", "-t", str(self._init), "-p", "-m", "kill", "-9", str(pid)], timeout=TIMEOUT)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

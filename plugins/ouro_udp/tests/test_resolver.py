@@ -97,6 +97,7 @@ async def test_a_server_that_is_not_there_is_an_error_for_each_and_stays_none() 
     bench = Bench(dns="127.0.0.1", dns_port=free_port())
     answers = await asyncio.gather(*(bench.find(name) for name in ("a", "a", "b")), return_exceptions=True)
     assert all(isinstance(answer, OuroError) for answer in answers)
+    assert len(bench.warnings) == 2, "one for each name, however many asked"
     with pytest.raises(OuroError):
         await bench.resolver.register(hash_of("a"))
     lost = asyncio.ensure_future(bench.find("a"))

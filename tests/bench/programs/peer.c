@@ -14,6 +14,8 @@ ssize_t flow_read(int fd, void * data, size_t length);
 
 #define LAST "last" /* the packet that ends a stream: shorter than any other */
 #define LOOK 256    /* packets between two looks at the clock */
+#define REPEATED 5  /* times the last packet is sent where it may be lost, */
+#define PAUSE 50000 /* and microseconds between */
 
 static const struct timespec timeout = {10, 0};
 
@@ -72,6 +74,50 @@ static int write_stream(const char * name, size_t size, double seconds)
         return 0;
 }
 
+static int sink_streams(void)
+{
+        char    packet[2048];
+        long    count;
+        double  start;
+        double  end;
+        ssize_t length;
+        int     fd;
+
+        while ((fd = flow_accept(NULL, NULL)) >= 0) {
+                length = flow_read(fd, packet, sizeof(packet));
+                start = end = now();
+                for (count = 0; length > (ssize_t) strlen(LAST); count++) {
+                        end = now();
+                        length = flow_read(fd, packet, sizeof(packet));
+                }
+                printf("%ld %.9f\n", count, end - start);
+                flow_write(fd, LAST, strlen(LAST));
+                flow_dealloc(fd);
+        }
+        return 1;
+}
+
+static int flood(const char * name, size_t size, double seconds)
+{
+        char * packet = calloc(1, size);
+        int    fd     = must(flow_alloc(name, NULL, &timeout), "flow_alloc");
+        double end    = now() + seconds;
+        int    i;
+
+        do {
+                for (i = 0; i < LOOK; i++)
+                        must(flow_write(fd, packet, size), "flow_write");
+        } while (now() < end);
+        for (i = 0; i < REPEATED; i++) {
+                must(flow_write(fd, LAST, strlen(LAST)), "flow_write");
+                usleep(PAUSE);
+        }
+        flow_read(fd, packet, size);
+        flow_dealloc(fd);
+        free(packet);
+        return 0;
+}
+
 static int accept_flows(int keep)
 {
         int fd;
@@ -122,6 +168,10 @@ int main(int argc, char ** argv)
                 return read_streams();
         if (!strcmp(what, "write") && argc == 6)
                 return write_stream(argv[2], atoi(argv[3]), atof(argv[5]));
+        if (!strcmp(what, "sink") && argc == 3)
+                return sink_streams();
+        if (!strcmp(what, "flood") && argc == 6)
+                return flood(argv[2], atoi(argv[3]), atof(argv[5]));
         if (!strcmp(what, "accept") && argc == 3)
                 return accept_flows(!strcmp(argv[2], "keep"));
         if (!strcmp(what, "alloc") && argc == 5)

@@ -29,8 +29,8 @@ class Family:
     longest: int
     """Longest packet that arrives whole at a node of the prototype (spec: shims.md 5.2)."""
 
-    def parse(self, text: str) -> "Address":
-        """An address of a host, without a port. ValueError says what is wrong with it."""
+    def parse(self, text: str, scope: int = 0) -> "Address":
+        """An address of a host, without a port. `scope` as in `parse_peer`. ValueError says what is wrong with it."""
         host, _, zone = text.partition("%")
         try:
             ip = ipaddress.ip_address(host)
@@ -45,13 +45,15 @@ class Family:
         if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
             raise ValueError(f"is an IPv4 address in the form of IPv6; use the type udp4 and {ip.ipv4_mapped}")
         if isinstance(ip, ipaddress.IPv6Address) and ip.is_link_local:
-            return Address(self, str(ip), scope=_scope(zone))
+            return Address(self, str(ip), scope=scope if scope and not zone else _scope(zone))
         if zone:
             raise ValueError(f"needs no zone: {host} means the same on every interface")
         return Address(self, str(ip))
 
-    def parse_peer(self, text: str) -> "Address":
-        """An address, with a port or without (0: the layer's). ValueError."""
+    def parse_peer(self, text: str, scope: int = 0) -> "Address":
+        """An address, with a port or without (0: the layer's). `scope`: the interface of link-local ones that say none.
+        ValueError.
+        """
         host, port = text, ""
         if text.startswith("["):
             host, _, port = text[1:].partition("]")
@@ -60,7 +62,7 @@ class Family:
             port = port[1:]
         elif self.version == 4 and ":" in text:
             host, _, port = text.partition(":")
-        found = self.parse(host)
+        found = self.parse(host, scope)
         if not port:
             return found
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

@@ -76,9 +76,7 @@ class NameServer:
         return Found(tuple(addresses), chain.minimum_ttl)
 
     def _address(self, text: str) -> Address:
-        if self._own.scope and text.lower().startswith("fe80:"):
-            text = f"{text}%{self._own.scope}"  # a record has no zone: ours is the one link we are on
-        return self._family.parse(text)
+        return self._family.parse(text, self._own.scope)  # a record has no zone: ours is the one link we are on
 
     async def add(self, hash: bytes) -> None:
         """Register a name at our address; again does no harm. IpcpError, FlowTimeout."""

@@ -45,7 +45,7 @@ class Resolver:
         self._family = config.ip.family
         self._port = config.port
         self._peers = config.peers
-        self._hosts = HostsFile(config.hosts, self._family) if config.hosts else None
+        self._hosts = HostsFile(config.hosts, self._family, config.ip.scope) if config.hosts else None
         if self._hosts is not None:
             self._hosts.read()
         self.server = None
@@ -115,8 +115,9 @@ class Resolver:
 
     def _answered(self, hash: bytes, task: "asyncio.Task[Address | None]") -> None:
         del self._asked[hash]
-        if not task.cancelled():
-            task.exception()  # whoever asked may not be there any more
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # whoever asked may not be there any more
+            self._warn(f"Could not resolve {hash.hex()}: {error}")
 
     async def _by_machine(self, hash: bytes) -> Found | None:
         loop = asyncio.get_running_loop()

@@ -69,9 +69,10 @@ class Peers:
 class HostsFile:
     """The file as it is now: it is read again when it has changed."""
 
-    def __init__(self, path: str, family: Family) -> None:
+    def __init__(self, path: str, family: Family, scope: int = 0) -> None:
+        """`scope`: the interface of link-local addresses that do not say theirs."""
         self.path = Path(path)
-        self._family = family
+        self._family, self._scope = family, scope
         self._seen: tuple[int, int, int] | None = None
         self._entries: dict[bytes, Address] = {}
 
@@ -101,7 +102,7 @@ class HostsFile:
             try:
                 if not names:
                     raise ValueError("needs names behind the address")
-                at = self._family.parse_peer(address)
+                at = self._family.parse_peer(address, self._scope)
                 for name in names:
                     entries.setdefault(hash_of(name), at)
             except ValueError as e:
