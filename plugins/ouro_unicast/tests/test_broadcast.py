@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from conftest import Net
+from unicast_net import Net
 
 from ouro_core.api.aio import AsyncFlow
 from ouro_core.model.errors import Exists, FlowTimeout, InvalidArgument, IpcpError, NotSupported, OuroError

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest_asyncio
-from conftest import FLOOD
+from unicast_net import FLOOD
 
 from ouro_core import Node
 from ouro_core.testing.ipcp import IpcpTypeContract

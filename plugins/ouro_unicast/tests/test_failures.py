@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import Net
+from unicast_net import Net
 
 from ouro_core.model.errors import FlowTimeout, IpcpError, IpcpStateError, OuroError
 from ouro_core.model.qos import DATA, QosSpec

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from conftest import Net
 from ouro_unicast.routing.wire import LinkStateUpdate
 from ouro_unicast.wire import ocep, oep
 from ouro_unicast.wire.fa import Code, FaMessage
 from ouro_unicast.wire.pci import Pci
+from unicast_net import Net
 
 from ouro_core.api.aio import AsyncFlow
 from ouro_core.model.errors import FlowDown, OuroError

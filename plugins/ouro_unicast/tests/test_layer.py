@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import Net
+from unicast_net import Net
 
 from ouro_core.api.aio import AsyncFlow
 from ouro_core.model.errors import IpcpError, UnknownName

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from conftest import Net
+from unicast_net import Net
 
 from ouro_core.model.qos import DATA
 from ouro_core.testing.ipcp import within

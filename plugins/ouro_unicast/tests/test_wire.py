@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from captures import packets
 from hypothesis import given
 from hypothesis import strategies as st
 from ouro_unicast.wire import ocep, oep, pci
 from ouro_unicast.wire.fa import Code, FaMessage
+from unicast_captures import packets
 
 from ouro_core.model.errors import TooLong, WireError
 from ouro_core.model.qos import RAW

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from machines import Machine, Wire, eventually, prototype, unprivileged
+from unicast_machines import Machine, Wire, eventually, prototype, unprivileged
 
 pytest.importorskip("ouro_eth")
 pytest.importorskip("ouro_dht")

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import Net
 from ouro_unicast.contracts import CongestionSender, RoutingPolicy
 from ouro_unicast.routing.graph import Graph, Table
 from ouro_unicast.routing.link_state import LinkStateRouting
 from ouro_unicast.testing.congestion import CongestionContract
 from ouro_unicast.testing.routing import RoutingContract
+from unicast_net import Net
 
 from ouro_core.model.errors import OuroError
 from ouro_core.plugins import PluginHost

@@ -6,12 +6,12 @@ from random import Random
 
 import pytest
 from attrs import evolve
-from captures import packets
 from ouro_unicast.contracts import RoutingSend, RoutingTable
 from ouro_unicast.routing.database import CAPACITY
 from ouro_unicast.routing.flooding import BURST, RATE, SPREAD
 from ouro_unicast.routing.link_state import HIGHEST_SEQNO, LinkStateConfig, LinkStateRouting
 from ouro_unicast.routing.wire import LSU_SIZE, LinkStateUpdate
+from unicast_captures import packets
 
 from ouro_core.model.config import parse_config
 from ouro_core.model.errors import ConfigError

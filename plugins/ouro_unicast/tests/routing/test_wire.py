@@ -1,10 +1,10 @@
 """LSUs: the known answer, those of a recorded layer, and any bytes."""
 
 import pytest
-from captures import packets
 from hypothesis import given
 from hypothesis import strategies as st
 from ouro_unicast.routing.wire import LSU_SIZE, LinkStateUpdate
+from unicast_captures import packets
 
 from ouro_core.model.errors import WireError
 
