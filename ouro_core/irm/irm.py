@@ -36,7 +36,7 @@ from .programs import Starter
 from .registry import Flow, IpcpRecord, Name, Process, Registry
 from .security import SecurityFiles, default_directory
 from .sessions import IpcpSession, Session
-from .settings import MAX_CLIENTS_PER_USER, IrmSettings
+from .settings import MAX_CLIENTS_PER_USER, MAX_WAITING_PER_PROCESS, IrmSettings
 from .workers import WorkerPool
 
 __all__ = ["Irm", "IrmStatus", "choose_system"]
@@ -130,7 +130,7 @@ class Irm:
         )  # fmt: skip
         self._ids = itertools.count(1)
         self._clients_of: Counter[int] = Counter()  # by uid: those that have not left the broker
-        self._announcing: dict[int, list[asyncio.Future[None]]] = {}
+        self._announcing: dict[int, set[asyncio.Future[None]]] = {}
         self._started = time.monotonic()
         self.configured = True
         """False while the daemon still makes what its configuration file asks for."""
@@ -179,7 +179,7 @@ class Irm:
         self._clients_of[process.uid] += 1
         self.registry.add_process(process)
         log.debug("Process added: %d (%s).", process.pid, program)
-        for future in self._announcing.pop(process.pid, []):
+        for future in self._announcing.pop(process.pid, ()):
             if not future.done():
                 future.set_result(None)
         plugin = self.plugins.provider("pool_allocators", self._system.name)
@@ -191,23 +191,26 @@ class Irm:
         except NotFound:
             return None
 
-    async def announced(self, pid: int) -> Process:
-        """The process with this pid, when it announced or soon does. NotFound."""
+    async def announced(self, pid: int, uid: int | None = None) -> Process:
+        """The process with this pid, when it announced, or soon does and is one of user `uid` (None: of anybody).
+        NotFound; OutOfMemory: too many wait for it.
+        """
         process = self._announced(pid)
-        if process is None and _alive(pid):
+        if process is None and _alive(pid, uid):
+            waiting = self._announcing.setdefault(pid, set())
+            if len(waiting) >= MAX_WAITING_PER_PROCESS:
+                raise OutOfMemory(f"{len(waiting)} requests wait for process {pid} to announce itself already")
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._announcing.setdefault(pid, []).append(future)
+            waiting.add(future)
             try:
                 async with asyncio.timeout(ANNOUNCE_WINDOW):
                     await future
             except TimeoutError:
                 pass
             finally:
-                waiting = self._announcing.get(pid, [])
-                if future in waiting:
-                    waiting.remove(future)
-                if not waiting:
-                    self._announcing.pop(pid, None)
+                waiting.discard(future)
+                if not waiting and self._announcing.get(pid) is waiting:
+                    del self._announcing[pid]
         return self.registry.process(pid)
 
     def process_left(self, process: Process) -> None:
@@ -329,8 +332,13 @@ def _down(flow: Flow) -> None:
         flow.segment.flow.down(State.DOWN)
 
 
-def _alive(pid: int) -> bool:
-    return pid > 0 and os.path.exists(f"/proc/{pid}")
+def _alive(pid: int, uid: int | None) -> bool:
+    """Whether there is such a process, of this user if one is given."""
+    try:
+        owner = os.stat(f"/proc/{pid}").st_uid if pid > 0 else None
+    except OSError:
+        return False
+    return owner is not None and uid in (None, owner)
 
 
 def _service_group() -> int:

@@ -181,7 +181,7 @@ class Session:
         self._irm.registry.unbind_program(request.program, request.name)
 
     async def bind_process(self, request: r.BindProcess) -> None:
-        process = await self._irm.announced(request.pid)
+        process = await self._irm.announced(request.pid, None if self.admin else self._credentials.uid)
         self._mine(process)
         self._own_name(request.name, bind=True)
         self._irm.registry.bind_process(process, request.name)

@@ -53,6 +53,8 @@ MAX_ACCEPTS_PER_USER: Final = 4096
 """Accept calls that all processes of one user other than an administrator may have under way."""
 MAX_ACCEPTS_PER_PROCESS: Final = 1024
 """Accept calls that one process may have under way."""
+MAX_WAITING_PER_PROCESS: Final = 64
+"""Requests that wait for one process to announce itself; more are refused."""
 MAX_PENDING_PER_NAME: Final = 1024
 """Requests that wait for somebody to accept for one name; more are refused."""
 MAX_STARTED_PER_NAME: Final = 32

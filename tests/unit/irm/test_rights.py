@@ -346,6 +346,25 @@ async def test_binding_waits_for_an_announcement(host: Any) -> None:
     assert host.registry.process(os.getpid()).names == {"n"}
 
 
+async def test_so_many_wait_for_an_announcement_and_nobody_for_that_of_another_user(host: Any) -> None:
+    waiting = [asyncio.ensure_future(host.root.call(r.BindProcess(os.getpid(), f"n{i}"))) for i in range(70)]
+    await asyncio.sleep(0.05)
+    refused = [task for task in waiting if task.done()]
+    assert len(refused) == 6
+    for task in refused:
+        with pytest.raises(OutOfMemory, match=f"64 requests wait for process {os.getpid()}"):
+            await task
+    async with asyncio.timeout(2):
+        with pytest.raises(NotFound):
+            await host.app(os.getuid() + 4711).call(r.BindProcess(os.getpid(), "n"))
+    await host.app(ROOT, os.getpid()).announce()
+    for task in waiting:
+        if task not in refused:
+            await task
+    assert len(host.registry.process(os.getpid()).names) == 64
+    assert not host.irm._announcing
+
+
 async def test_unknown_bindings(host: Any) -> None:
     app = await host.root.announce()
     await app.call(r.BindProcess(app.pid, "n"))
