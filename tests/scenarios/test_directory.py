@@ -1,0 +1,143 @@
+"""Eight daemons in one unicast layer, over UDP on the loopback interface: names are found from every one of them."""
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from ouro_core import Irm
+from ouro_core.model.errors import OuroError
+from ouro_core.model.names import HashAlgorithm, hash_name
+from ouro_core.testing.host import Host, eventually
+
+pytest.importorskip("ouro_udp")
+pytest.importorskip("ouro_unicast")
+pytest.importorskip("ouro_dht")
+
+DAEMONS = 8
+NAMES = 100
+WAIT = 60.0
+_PORT = 20_000 + os.getpid() * 11 % 20_000
+
+
+class Members:
+    """Daemons, each with a member `m<number>` of the layer `net`, in a tree: member n is connected to (n - 1) // 2."""
+
+    def __init__(self, hosts: list[Host]) -> None:
+        self.hosts = hosts
+        self.irms = [Irm(str(host.runtime / "irm.sock")) for host in hosts]
+
+    def build(self) -> None:
+        everybody = ",".join(f"m{i}=127.0.78.{i + 1}" for i in range(len(self.hosts)))
+        for i, irm in enumerate(self.irms):
+            options = {"ip": f"127.0.78.{i + 1}", "port": _PORT, "peers": everybody}
+            irm.autoboot("udp", "udp4", "lower", options, bind=False)
+            irm.create_ipcp(f"m{i}", "unicast")
+            irm.bind_ipcp(f"m{i}", f"m{i}")
+            irm.reg_name(f"m{i}", "udp")
+            if i == 0:
+                irm.bootstrap_ipcp("m0", "net", {"dht_t_refresh": 60})
+            else:
+                irm.enroll_ipcp(f"m{i}", f"m{(i - 1) // 2}")
+                irm.connect_ipcp(f"m{i}", f"m{(i - 1) // 2}")
+        for i in range(len(self.hosts)):
+            eventually(lambda i=i: self.state(i)["usable"] >= 7, WAIT, f"member {i} knows the others")
+
+    def dht(self, i: int, path: str) -> object:
+        return self.irms[i].rib_read(f"ipcps/m{i}/member/directory/dht/{path}")
+
+    def state(self, i: int) -> dict[str, int]:
+        found = self.dht(i, "state")
+        assert isinstance(found, dict)
+        return found
+
+    def lookup(self, i: int, name: str) -> list[int]:
+        """Addresses that a lookup through a member gives."""
+        key = hash_name(name, HashAlgorithm.SHA3_256).hex()
+        report = self.irms[i].ask_ipcp(f"m{i}", "directory", "lookup", key)
+        return [v["address"] for v in report["values"] or report["held_here"]]
+
+
+@pytest.fixture(scope="module")
+def members() -> Iterator[Members]:
+    with ExitStack() as stack:
+        made = Members([stack.enter_context(Host()) for _ in range(DAEMONS)])
+        for irm in made.irms:
+            stack.enter_context(irm)
+        made.build()
+        yield made
+
+
+@pytest.mark.timeout(300)
+def test_a_hundred_names_from_everywhere(members: Members) -> None:
+    homes = {}
+    for number, home in zip(range(NAMES), itertools.cycle(range(DAEMONS)), strict=False):
+        name = f"service-{number}"
+        members.irms[home].create_name(name)
+        members.irms[home].reg_name(name, f"m{home}")
+        homes[name] = home
+    addresses = [members.state(i)["address"] for i in range(DAEMONS)]
+    for i in range(DAEMONS):
+        for name, home in homes.items():
+            if i != home:
+                eventually(
+                    lambda i=i, name=name, home=home: members.lookup(i, name)[:1] == [addresses[home]], WAIT, name
+                )
+    assert sum(members.state(i)["names"] for i in range(DAEMONS)) == NAMES
+    for i in range(DAEMONS):
+        counters = members.dht(i, "counters")
+        assert isinstance(counters, dict)
+        assert counters["malformed"] == {}
+        assert counters["limited"] == 0
+        assert not members.state(i)["helping"]
+
+
+@pytest.mark.timeout(120)
+def test_the_commands(members: Members) -> None:
+    host = members.hosts[5]
+    members.irms[2].create_name("shown")
+    members.irms[2].reg_name("shown", "m2")
+    address = members.state(2)["address"]
+    eventually(lambda: members.lookup(5, "shown") == [address], WAIT)
+    shown = json.loads(host.ouro("dht", "show", "m5", "--json"))
+    assert shown["state"]["usable"] == 7
+    assert "answered" in host.ouro("dht", "show", "m5")
+    assert host.ouro("dht", "lookup", "m5", "shown").startswith(f"{address}  expires ")
+    key = "0x" + hash_name("put by hand", HashAlgorithm.SHA3_256).hex()
+    assert "stored at 7 members" in host.ouro("dht", "put", "m5", key, "4711", "60")
+    report = json.loads(members.hosts[1].ouro("dht", "lookup", "m1", "put by hand", "--json"))
+    assert [v["address"] for v in report["values"]] == [4711]
+    for words, why in (
+        (("lookup", "m5", "nobody has this"), 'nobody in the layer has "nobody has this"'),
+        (("lookup", "m9", "x"), 'no IPCP is called "m9"'),
+        (("lookup", "m5", "0x12"), "is no key"),
+        (("put", "m5", "x", "0"), "it needs a whole number from 1"),
+        (("show", "udp"), "has no operation ask"),
+    ):
+        with pytest.raises(AssertionError, match=why):
+            host.ouro("dht", *words)
+
+
+@pytest.mark.timeout(120)
+def test_a_name_that_is_unregistered(members: Members) -> None:
+    members.irms[3].create_name("short-lived")
+    members.irms[3].reg_name("short-lived", "m3")
+    eventually(lambda: members.lookup(7, "short-lived"), WAIT)
+    members.irms[3].unreg_name("short-lived", "m3")
+    eventually(lambda: not members.lookup(7, "short-lived"), WAIT)
+
+
+@pytest.mark.timeout(120)
+def test_a_member_that_is_killed(members: Members) -> None:
+    """The last leaf of the tree: names of others are still found, at once, and its own where it comes back."""
+    members.hosts[7].kill()
+    begin = time.monotonic()
+    for i in range(7):
+        assert members.lookup(i, "service-0") or members.state(i)["names"]
+    assert time.monotonic() - begin < 30.0
+    with pytest.raises(OuroError):
+        members.irms[7].rib_read("")
