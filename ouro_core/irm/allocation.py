@@ -231,7 +231,11 @@ class Allocator:
                 security = self._exchanges.towards(request.dst, security, able)
             grant = self._segment(flow, ipcp).flow.grant(1) if ipcp.carries else None
             context = await self._exchanges.prepare(peer, request, security)
-            reply = await self._ask(flow, handle, IpcpFlowAlloc(flow.id, hashed, request.qos, context.request, grant))
+            try:
+                asked = IpcpFlowAlloc(flow.id, hashed, request.qos, context.request, grant)
+                reply = await self._ask(flow, handle, asked)
+            except CryptError as e:
+                raise self._exchanges.refused_by_peer(security, e) from e
             return self._allocated(flow, reply.mpl, await self._exchanges.complete(peer, context, reply.data))
         except BaseException:
             self._end(flow, 0.0)

@@ -10,7 +10,7 @@ from typing import Final
 from attrs import evolve
 
 from ..model.capability import Capability
-from ..model.errors import OuroError
+from ..model.errors import CryptError, OuroError
 from ..model.irm_requests import FlowAlloc
 from ..model.log import PP, logger
 from ..oap import (
@@ -78,6 +78,17 @@ class Exchanges:
         except OuroError as e:
             self._failed(_ASKING, dst, e)
             raise
+
+    def refused_by_peer(self, security: Security, error: CryptError) -> CryptError:
+        """The error for a client whose request the far end refused: from afar comes a number and no reason."""
+        encryption = security.encryption
+        if encryption is None:
+            return CryptError(f"{error}; a plain flow was asked for: the server requires encryption, see its log")
+        kind = "post-quantum" if self.suites.kexes.named(encryption.kex).post_quantum else "classical"
+        return CryptError(
+            f"{error}; {encryption.kex} ({kind}) with {encryption.cipher} was asked for: the server requires more or "
+            "has less, see its log"
+        )
 
     async def prepare(self, peer: Hashable, request: FlowAlloc, security: Security) -> OapContext:
         """The client's request. Errors as `OapClient.prepare` and `WorkerPool.run`."""

@@ -128,7 +128,9 @@ def test_require_asks_nothing_of_a_node_that_does_not_answer(prototype: Layer) -
 
 def test_a_server_that_requires_tells_its_application_and_the_log_why(prototype: Layer) -> None:
     prototype.configure(PREFER, REQUIRE)
-    assert prototype.ask().startswith("-1008 ")
+    said = prototype.ask()
+    assert said.startswith("-1008 ")
+    assert "X25519 (classical) with aes-256-gcm was asked for: the server requires more or has less" in said
     assert prototype.asked() == [X25519]
     why = "pqc = require, and the client's key exchange X25519 is classical: it has no X25519MLKEM768, does not use it"
     assert prototype.told().startswith(f"-1008 {why}")

@@ -171,6 +171,16 @@ def test_two_ouro_nodes_exchange_keys_by_the_hybrid(two: Two, client: str, serve
     assert two.middle.keys() == {HYBRID}
 
 
+def test_a_server_that_requires_sends_a_number_and_the_client_knows_what_it_asked_for(two: Two) -> None:
+    two.configure(CLASSICAL, REQUIRE)
+    said = two.ask()
+    assert said.startswith("-1008 ")
+    assert (
+        "X25519 (classical) with aes-256-gcm was asked for: the server requires more or has less, see its log" in said
+    )
+    assert "pqc = require, and the client's key exchange X25519 is classical" in two.server.log.read_text()
+
+
 def test_without_a_policy_nothing_of_ours_is_on_the_wire(two: Two) -> None:
     two.configure(CLASSICAL, CLASSICAL)
     assert two.ask() == "ping"
