@@ -20,9 +20,22 @@ import socket
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from time import perf_counter
+from time import perf_counter, sleep
 
-from ouro_core import BEST_EFFORT, DATA, RAW, VIDEO, VOICE, Flow, FlowTimeout, announce, flow_accept, flow_alloc
+from ouro_core import (
+    BEST_EFFORT,
+    DATA,
+    RAW,
+    VIDEO,
+    VOICE,
+    Flow,
+    FlowTimeout,
+    IpcpError,
+    UnknownName,
+    announce,
+    flow_accept,
+    flow_alloc,
+)
 
 QOS = {"raw": RAW, "best": BEST_EFFORT, "video": VIDEO, "voice": VOICE, "data": DATA}
 LAST = b"last"
@@ -61,10 +74,24 @@ def receive(flow: Flow, most: int) -> tuple[int, int, float]:
     return packets + len(batch) - 1, size + len(b"".join(batch[:-1])), perf_counter() - start
 
 
+def allocate(name: str, qos: str) -> Flow:
+    """A flow to a name that will be there soon: a layer is asked for a moment only, which is too short when a machine
+    is busy.
+    """
+    end = perf_counter() + TIMEOUT
+    while True:
+        try:
+            return flow_alloc(name, QOS[qos], timeout=TIMEOUT)
+        except (UnknownName, IpcpError):
+            if perf_counter() > end:
+                raise
+            sleep(0.1)
+
+
 def source(name: str, qos: str, size: str, batch: str, limit: str) -> None:
     packet, most = bytes(int(size)), int(batch)
     packets = [packet] * most
-    with flow_alloc(name, QOS[qos], timeout=TIMEOUT) as flow:
+    with allocate(name, qos) as flow:
         for left in rounds(limit, len(packet) * LOOK):
             count = -(-left // len(packet))
             if most == 1:
@@ -103,7 +130,7 @@ def echo(name: str) -> None:
 def ping(name: str, qos: str, size: str, count: str) -> None:
     packet = bytes(int(size))
     times = []
-    with flow_alloc(name, QOS[qos], timeout=TIMEOUT) as flow:
+    with allocate(name, qos) as flow:
         for _ in range(int(count)):
             start = perf_counter()
             flow.write(packet)
@@ -128,7 +155,7 @@ def take(name: str) -> None:
 
 def give(name: str, size: str, packet: str) -> None:
     numbers, digest = random.Random(1), hashlib.sha256()
-    with flow_alloc(name, DATA, timeout=TIMEOUT) as flow, flow.stream(int(packet)) as stream:
+    with allocate(name, "data") as flow, flow.stream(int(packet)) as stream:
         stream.write(b"%d\n" % int(size))
         for part in rounds(size, CHUNK):
             chunk = numbers.randbytes(part)
