@@ -95,7 +95,9 @@ class RoutingPolicy(ABC):
 
     @abstractmethod
     def neighbour_up(self, port: int, address: int, now: float) -> None:
-        """Packets can be sent to `address` through `port` from now on. Several ports may lead to one neighbour."""
+        """Packets can be sent to `address` through `port` from now on. Several ports may lead to one neighbour;
+        the newest that works is used.
+        """
 
     @abstractmethod
     def neighbour_down(self, port: int, now: float) -> None:

@@ -56,7 +56,7 @@ class ForwardingFunction:
 
     def neighbour_up(self, port: int, address: int) -> None:
         """Packets for the neighbour `address` can be sent through `port` from now on. Of several ports to one
-        neighbour the newest is the best.
+        neighbour the newest is used: the others may be what the neighbour gave up without a word.
         """
         self._ports.pop(port, None)
         self._ports[port] = address
@@ -102,12 +102,10 @@ class ForwardingFunction:
         self._changed.update(range(len(self._hops)))
 
     def _groups(self, hops: Mapping[int, tuple[int, ...]]) -> dict[int, Group]:
-        leading: dict[int, list[int]] = {}
-        for port, address in reversed(self._ports.items()):
-            leading.setdefault(address, []).append(port)
+        leading = {address: port for port, address in self._ports.items()}  # the newest
         groups: dict[int, Group] = {}
         for destination, addresses in hops.items():
-            ports = dict.fromkeys(port for address in addresses for port in leading.get(address, ()))
+            ports = dict.fromkeys(leading[address] for address in addresses if address in leading)
             if ports:
                 groups[destination] = self._policy.group(tuple(ports))
         return groups

@@ -97,7 +97,7 @@ def test_an_unknown_port_goes_down(function: ForwardingFunction) -> None:
 
 def test_a_port_that_leads_elsewhere_now(function: ForwardingFunction) -> None:
     function.neighbour_up(1, 200)
-    assert changed(function)[0] == {900: (1, 2, 3)}, "the newest port to 200 is the best"
+    assert changed(function)[0] == {900: (1, 3)}, "the newest port to 200 is used"
 
 
 @pytest.mark.parametrize("policy", [SimplePff(), MultipathPff()])
@@ -108,3 +108,13 @@ def test_with_any_policy_what_is_down_is_out(policy: PffPolicy) -> None:
     function.set_table(RoutingTable({9: (100, 200)}))
     function.neighbour_down(1)
     assert changed(function) == {0: {9: (2,)}}
+
+
+def test_multipath_does_not_spread_over_what_a_neighbour_may_have_given_up() -> None:
+    function = ForwardingFunction(MultipathPff(), cubes=1)
+    for port in (1, 2, 3):
+        function.neighbour_up(port, 100 if port < 3 else 300)
+    function.set_table(RoutingTable({9: (100, 300)}))
+    assert changed(function) == {0: {9: (2, 3)}}
+    function.neighbour_down(2)
+    assert changed(function) == {0: {9: (1, 3)}}

@@ -97,12 +97,12 @@ class PffContract:
 
     # ------------------------------------------------------------ with routing
 
-    def test_the_newest_port_to_a_neighbour_is_the_best(self) -> None:
+    def test_the_newest_port_to_a_neighbour_is_used(self) -> None:
         function = ForwardingFunction(self.policy(), cubes=1)
         function.neighbour_up(1, 100)
         function.neighbour_up(2, 100)
         function.set_table(RoutingTable({9: (100,)}))
-        assert function.output() == [(0, {9: self.policy().group((2, 1))})]
+        assert function.output() == [(0, {9: self.policy().group((2,))})]
         function.neighbour_down(2)
         assert function.output() == [(0, {9: self.policy().group((1,))})]
         function.neighbour_down(1)
