@@ -15,6 +15,7 @@ from ouro_core.contracts.packets import State
 from ouro_core.frct.ordered import FrctPipeline, above
 from ouro_core.frct.pipeline import Pipeline, stages_for
 from ouro_core.frct.stage import Crc
+from ouro_core.model.capability import Capability
 from ouro_core.model.config import integer, option
 from ouro_core.model.errors import (
     AuthenticationFailed,
@@ -37,6 +38,7 @@ from ouro_core.model.ipcp_requests import (
     FlowReply,
     IpcpAsk,
     IpcpBootstrap,
+    IpcpCapabilities,
     IpcpConnect,
     IpcpEnroll,
     IpcpFlowAlloc,
@@ -47,7 +49,16 @@ from ouro_core.model.ipcp_requests import (
     IpcpShutdown,
     IpcpUnreg,
 )
-from ouro_core.model.irm_requests import Arrival, FlowArrived, FlowClosed, FlowDealloc, ListFlows, RibList, RibRead
+from ouro_core.model.irm_requests import (
+    Arrival,
+    FlowArrived,
+    FlowClosed,
+    FlowDealloc,
+    ListFlows,
+    PeerCapabilities,
+    RibList,
+    RibRead,
+)
 from ouro_core.model.layer import IpcpState, LayerInfo
 from ouro_core.model.names import HashAlgorithm
 from ouro_core.model.qos import DATA, RAW, RAW_NO_ERRORS, QosSpec
@@ -165,6 +176,7 @@ async def test_a_life(make: Any, irm: Any) -> None:
         IpcpReg(HASH),
         IpcpUnreg(HASH),
         IpcpQuery(HASH),
+        IpcpCapabilities(HASH),
         IpcpFlowAlloc(1, HASH, RAW, b"", Grant(b"x")),
         IpcpFlowDealloc(1, 0.0),
         IpcpConnect("dst", "Management"),
@@ -321,6 +333,33 @@ async def test_what_a_type_raises_is_an_error_for_the_caller(make: Any, what: st
         assert not list(setup.host._flows)
     else:
         await request()
+
+
+class Knowing(Echo):
+    """Says what its peers can do."""
+
+    async def capabilities(self, hash: bytes) -> Capability:
+        await self.step("capabilities")
+        return self.ctx.capabilities
+
+
+async def test_a_type_that_does_not_say_what_peers_can_do(make: Any) -> None:
+    setup = make(Echo)
+    await setup.serve()
+    assert await setup.call(IpcpCapabilities(HASH)) == PeerCapabilities(Capability(0))
+    with pytest.raises(InvalidArgument):
+        await setup.call(IpcpCapabilities(b"short"))
+
+
+async def test_a_type_that_says_what_peers_can_do(make: Any) -> None:
+    knowing = make(Knowing)
+    await knowing.serve()
+    found = await knowing.call(IpcpCapabilities(HASH))
+    assert Capability.FRAGMENTS in found.capabilities
+    assert found.capabilities == knowing.host.context.capabilities
+    knowing.host._ipcp.fault["capabilities"] = ValueError("broken")
+    with pytest.raises(IpcpError, match="failed in capabilities"):
+        await knowing.call(IpcpCapabilities(HASH))
 
 
 async def test_a_type_that_returns_nonsense(make: Any) -> None:
