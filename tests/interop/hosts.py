@@ -294,7 +294,8 @@ class PrototypeHost(InteropHost):
 
     def kill(self, pid: int) -> None:
         """End a program by the pid that this host knows."""
-        subprocess.run(["nsenter", "-t", str(self._init), "-p", "-m", "kill", "-9", str(pid)], timeout=TIMEOUT)
+        words = ["nsenter", "-t", str(self._init), "-p", "-m", "kill", "-9", str(pid)]
+        subprocess.run(words, capture_output=True, timeout=TIMEOUT)  # it may be gone
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")
