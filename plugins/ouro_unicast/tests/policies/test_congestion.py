@@ -18,18 +18,34 @@ from ouro_core.testing.packets.bench import BLOCKING, Bench, eventually
 from ouro_core.testing.packets.forwarder import Node
 from ouro_core.testing.packets.programs import dt
 
-CREATED, STEP = 1_000_000_000, 100_000
+CREATED = 1_000_000_000
 
-# packet: wait, bytes, packets, limit, shift, increment, slot, ece, since report
-TRACE = {
-    65: (32960, 66000, 66, 65536, 24, 65536, 59, 0, 66),
-    66: (0, 0, 0, 65536, 23, 32768, 120, 0, 67),
-    132: (1721568, 66000, 66, 65536, 23, 32768, 120, 0, 133),
-    150: (0, 0, 0, 65536, 22, 16384, 242, 0, 151),
-    192: (0, 0, 0, 65536, 22, 16384, 243, 0, 193),
-    401: (0, 0, 0, 57536, 22, 16384, 248, 1000, 1),
-    443: (0, 0, 0, 58384, 22, 16384, 249, 0, 43),
-    485: (0, 0, 0, 58384, 22, 16384, 250, 0, 85),
+# by the step in ns, then by the packet: wait, bytes, packets, limit, shift, increment, slot, ece, since report, ever
+TRACES = {
+    100_000: {
+        65: (32960, 66000, 66, 65536, 24, 65536, 59, 0, 66, False),
+        66: (0, 0, 0, 65536, 23, 32768, 120, 0, 67, False),
+        132: (1721568, 66000, 66, 65536, 23, 32768, 120, 0, 133, False),
+        150: (0, 0, 0, 65536, 22, 16384, 242, 0, 151, False),
+        192: (0, 0, 0, 65536, 22, 16384, 243, 0, 193, False),
+        401: (0, 0, 0, 57536, 22, 16384, 248, 1000, 1, True),
+        443: (0, 0, 0, 58384, 22, 16384, 249, 0, 43, True),
+        485: (0, 0, 0, 58384, 22, 16384, 250, 0, 85, True),
+    },
+    20_000: {
+        65: (5312960, 66000, 66, 65536, 24, 65536, 59, 0, 66, False),
+        331: (0, 0, 0, 16384, 21, 8192, 480, 0, 332, False),
+        453: (698688, 17000, 17, 16384, 20, 4096, 962, 0, 454, False),
+        541: (0, 0, 0, 65536, 20, 4096, 964, 0, 542, False),
+    },
+    5_000_000: {
+        1: (0, 0, 0, 262144, 26, 262144, 15, 0, 2, False),
+        14: (0, 0, 0, 262144, 26, 262144, 16, 0, 15, False),
+    },
+    40_000_000: {
+        0: (0, 0, 0, 524288, 27, 524288, 7, 0, 1, False),
+        1: (0, 0, 0, 4194304, 30, 4194304, 1, 0, 2, False),
+    },
 }
 
 
@@ -38,17 +54,18 @@ def window() -> Window:
     return MbEcn.window
 
 
-def test_the_sender_of_mb_ecn() -> None:
-    """1000 bytes every 100 us; after packet 400 an UPDATE with ece 1000."""
+@pytest.mark.parametrize("step", TRACES)
+def test_the_sender_of_mb_ecn(step: int) -> None:
+    """1000 bytes every `step` ns; in the first trace an UPDATE with ece 1000 after packet 400."""
     sender = Sender(window(), CREATED)
-    for i in range(486):
-        wait = sender.packet(1000, CREATED + (i + 1) * STEP)
-        if i in TRACE:
+    for i in range(max(TRACES[step]) + 1):
+        wait = sender.packet(1000, CREATED + (i + 1) * step)
+        if i in TRACES[step]:
             assert (
                 wait, sender.bytes, sender.packets, sender.limit, sender.shift, sender.increment, sender.slot,
-                sender.ece, sender.since_report,
-            ) == TRACE[i]  # fmt: skip
-        if i == 400:
+                sender.ece, sender.since_report, sender.reported,
+            ) == TRACES[step][i]  # fmt: skip
+        if (step, i) == (100_000, 400):
             sender.feedback(1000)
 
 

@@ -9,7 +9,13 @@ from attrs import evolve
 from ouro_unicast.contracts import RoutingSend, RoutingTable
 from ouro_unicast.routing.database import CAPACITY
 from ouro_unicast.routing.flooding import BURST, RATE, SPREAD
-from ouro_unicast.routing.link_state import HIGHEST_SEQNO, LinkStateConfig, LinkStateRouting
+from ouro_unicast.routing.link_state import (
+    HIGHEST_SEQNO,
+    EcmpRouting,
+    LfaRouting,
+    LinkStateConfig,
+    LinkStateRouting,
+)
 from ouro_unicast.routing.wire import LSU_SIZE, LinkStateUpdate
 from unicast_captures import packets
 
@@ -528,6 +534,28 @@ def test_updates_are_logged_when_asked_for(member: Member, caplog: pytest.LogCap
     member.hear(LEFT, FAR, 60, 7)
     assert "LSU [40 -- 60 seq: 000000007] <-- 14.00.00.00" in caplog.text
     assert "LSU [40 -- 60 seq: 000000007] --> 1e.00.00.00" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (LinkStateRouting, "Link State Routing"),
+        (LfaRouting, "Loop-Free Alternates"),
+        (EcmpRouting, "Equal-Cost Multipath"),
+    ],
+)
+def test_the_policy_and_its_timers_are_logged(
+    policy: type[LinkStateRouting], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """unicast.md 14"""
+    caplog.set_level(logging.DEBUG, logger("link-state-routing").name)
+    policy(ME, DEFAULTS, Random(1), Rib())
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Using {words} policy.",
+        "LS update interval: 15 seconds.",
+        "LS link timeout   : 60 seconds.",
+        "LS recalc interval: 4 seconds.",
+    ]
 
 
 # ---------------------------------------------------------------- a recorded layer

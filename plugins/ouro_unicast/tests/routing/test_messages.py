@@ -9,7 +9,7 @@ from ouro_unicast.testing.layer import Links, VirtualLayer, grid, line, random_g
 from routing_prototype import Prototype
 
 FORMS: dict[str, Links] = {
-    "line": line(8), "tree": tree(15), "ring": ring(9), "grid": grid(4, 4), "random": random_graph(20, 20, 1),
+    "line": line(8), "tree": tree(15), "ring": ring(9), "grid": grid(4, 4), "random": random_graph(16, 18, 1),
 }  # fmt: skip
 WITHDRAWALS = 2  # one from each end
 

@@ -22,7 +22,7 @@ What differs from the prototype, and why its members notice nothing wrong:
 
 import random
 from collections.abc import Iterable
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import define, frozen
 
@@ -122,6 +122,7 @@ class LinkStateRouting(RoutingPolicy):
     """One shortest path to every member."""
 
     name = "link_state"
+    title: ClassVar[str] = "Link State Routing"
     pff = "simple"
     Config = LinkStateConfig
 
@@ -139,6 +140,12 @@ class LinkStateRouting(RoutingPolicy):
         self._changed = False
         self._computed = -config.ls_t_recalc * 4.0  # when
         self._pause = FIRST_PAUSE
+        _log.debug("Using %s policy.", self.title)
+        for what, seconds in (
+            ("update interval", config.ls_t_update), ("link timeout   ", config.ls_t_timeo),
+            ("recalc interval", config.ls_t_recalc),
+        ):  # fmt: skip
+            _log.debug("LS %s: %d seconds.", what, seconds)
         rib.publish("lsdb", self._view)
         rib.publish("", self._state)
 
@@ -373,6 +380,7 @@ class LfaRouting(LinkStateRouting):
     """Shortest paths, and neighbours that may stand in at once when the first hop fails."""
 
     name = "lfa"
+    title = "Loop-Free Alternates"
     pff = "alternate"
 
     def table(self, graph: Graph) -> Table:
@@ -383,6 +391,7 @@ class EcmpRouting(LinkStateRouting):
     """All shortest paths, in turn."""
 
     name = "ecmp"
+    title = "Equal-Cost Multipath"
     pff = "multipath"
 
     def table(self, graph: Graph) -> Table:

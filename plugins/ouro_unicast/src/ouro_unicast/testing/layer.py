@@ -92,9 +92,10 @@ class Member:
         self.routing.handle_timeout(now)
 
     def datagrams_to_send(self, now: float) -> Iterable[tuple[Hashable, bytes]]:
-        by_connection = {connection: address for address, connection in self.connections.items()}
         messages: list[tuple[Hashable, bytes]] = []
-        for said in self.routing.output():
+        output = self.routing.output()
+        by_connection = {c: address for address, c in self.connections.items()} if output else {}
+        for said in output:
             if isinstance(said, RoutingTable):
                 self.forwarding.set_table(said)
             elif said.connection in by_connection:
