@@ -24,6 +24,9 @@ ATTEMPTS: Final = 8
 USES: Final = 8
 """Of one daemon of the prototype: it does not give back all that it takes (62 SAPs, for instance)."""
 
+STUCK: Final = (-1, -110, -1003, -1007)
+"""What comes of allocations when it answers nobody any more: after a refusal, for instance (shims.md 1.6)."""
+
 Files = Mapping[str, str]
 Tell = Callable[[InteropHost, str, InteropHost], None]
 """Tells a host that a name is at another one."""
@@ -127,7 +130,7 @@ class Case:
             if counts(done):
                 return done
             seen.append(f"{name}: {done.returncode} {done.stdout.strip()} {done.stderr.strip()}")
-            if done.returncode < 0:
+            if done.returncode < 0 or any(f"flow: {code}." in done.stdout for code in STUCK):
                 seen.append(self.pair.theirs.log()[-1000:])
                 self.pair.renew()
             self.pair.stop_servers()
@@ -138,9 +141,10 @@ class Case:
         complete = "3 packets transmitted, 3 received"
         self.attempt(lambda d: complete in d.stdout, lambda _: server, lambda _: client, options)
 
-    def refused(self, code: int, server: Files = NOTHING, client: Files = NOTHING) -> None:
-        """There is no flow, for a certain reason."""
-        self.attempt(lambda d: f"Failed to allocate flow: {code}." in d.stdout, lambda _: server, lambda _: client)
+    def refused(self, code: int, server: Files = NOTHING, client: Files = NOTHING, why: str = "") -> None:
+        """There is no flow, for a certain reason; `why` is in the log of the client's daemon."""
+        words = f"Failed to allocate flow: {code}."
+        self.attempt(lambda d: words in d.stdout and why in self.client.log(), lambda _: server, lambda _: client)
 
 
 class Pairs:

@@ -40,7 +40,7 @@ def prototype() -> dict[str, Path] | str:
     reason = unusable()
     if reason:
         return reason
-    for tool in ("nsenter", "unshare"):
+    for tool in ("nsenter", "setpriv", "unshare"):
         if shutil.which(tool) is None:
             return f"needs {tool} (util-linux)"
     try:
@@ -232,7 +232,8 @@ class PrototypeHost(InteropHost):
     def _command(self, words: Sequence[str]) -> list[str]:
         program = self._programs.get(words[0], self._prefix / "bin" / words[0])
         library = f"LD_LIBRARY_PATH={self._prefix}/lib"
-        return ["nsenter", "-t", str(self._init), "-m", "-n", "-i", "-p", "env", library, str(program), *words[1:]]
+        enter = ["nsenter", "-t", str(self._init), "-m", "-n", "-i", "-p"]  # a parent of what it runs
+        return [*enter, "setpriv", "--pdeathsig", "KILL", "env", library, str(program), *words[1:]]
 
     def run(self, *words: str, timeout: float = TIMEOUT) -> Done:
         return subprocess.run(

@@ -99,15 +99,17 @@ def test_authenticated_server(case: Case, conf: str) -> None:
 
 def test_both_authenticated(case: Case) -> None:
     demand = {"enc.conf": "auth=required\nkex=X25519\n"}
-    mine = case.pair.issue(case.pair.name())
     case.attempt(
-        lambda d: d.returncode == 0, lambda name: {**case.pair.issue(name), **demand}, lambda _: {**mine, **demand}
+        lambda d: d.returncode == 0,
+        lambda name: {**case.pair.issue(name), **demand},
+        lambda _: {**case.pair.issue("a.client"), **demand},
     )
 
 
 def test_a_certificate_for_another_name_is_refused(case: Case) -> None:
     """What a client finds wrong in a response is ECRYPT at either side (oap.md)."""
-    case.refused(-1008, case.pair.issue("somebody.else"))
+    why = "Peer crt for 'somebody.else'" if case.theirs_asks else 'the certificate is for "somebody.else"'
+    case.refused(-1008, case.pair.issue("somebody.else"), why=why)
 
 
 # ---------------------------------------------------------------- nobody there

@@ -1,0 +1,237 @@
+"""Devices that go down, come up, change or vanish under a layer."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from ouro_eth import io
+from ouro_eth.io import open_socket
+
+from ouro_core import Node
+from ouro_core.contracts.packets import State
+from ouro_core.model.errors import ConfigError, FlowDown, IpcpError, NotPermitted, NotSupported, OuroError, UnknownName
+from ouro_core.testing.netns import Namespace, join
+
+from .layer import NAME, WAIT, Layer, eventually, layer
+
+
+@pytest_asyncio.fixture(params=["eth-dix", "eth-llc"])
+async def lay(request: pytest.FixtureRequest, segment: Namespace) -> AsyncIterator[Layer]:
+    async with layer(request.param) as made:
+        yield made
+
+
+async def test_flows_go_down_and_up_with_the_link(
+    lay: Layer, segment: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client, server = await lay.flow()
+    async with client, server:
+        segment.ip("link", "set", "v0", "down")
+        with pytest.raises(FlowDown):
+            await asyncio.wait_for(client.read(), WAIT)
+        with pytest.raises(FlowDown):
+            await client.write(b"into the void")
+        assert not (await lay.rib(lay.client, "link"))["up"]
+        with pytest.raises(OuroError):
+            await lay.client.flow_alloc(NAME, timeout=1.0)
+        segment.ip("link", "set", "v0", "up")
+        await eventually(lambda: client.state is State.UP)
+
+        async def carried() -> bool:  # the bridge takes its time
+            await client.write(b"again")
+            try:
+                return await asyncio.wait_for(server.read(), 0.5) == b"again"
+            except TimeoutError:
+                return False
+
+        await eventually(carried)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("Interface down.") == said.count("Interface up.") == 1
+    await lay.works()
+
+
+async def test_an_ipcp_on_a_device_that_is_down(private: Namespace) -> None:
+    """It waits for it: at the start of a machine this is the order."""
+    private.ip("link", "set", "v0", "down")
+    async with Node(direct=False) as a, Node(direct=False) as b:
+        for node, device in ((a, "v0"), (b, "v1")):
+            await node.irm.create_ipcp("e", "eth-dix")
+            await node.irm.bootstrap_ipcp("e", "layer", {"dev": device})
+        await b.irm.reg_name(NAME, "e")
+        await b.bind(NAME)
+        with pytest.raises((UnknownName, IpcpError)):
+            await a.flow_alloc(NAME, timeout=1.0)
+        private.ip("link", "set", "v0", "up")
+
+        async def found() -> bool:
+            accepting = asyncio.ensure_future(b.flow_accept())
+            try:
+                async with await a.flow_alloc(NAME, timeout=5.0), await accepting:
+                    return True
+            except OuroError:
+                accepting.cancel()
+                return False
+
+        await eventually(found)
+
+
+async def test_a_device_that_vanishes_takes_its_ipcp_along(lay: Layer, segment: Namespace) -> None:
+    client, server = await lay.flow()
+    async with client, server:
+        segment.ip("link", "del", "v0")
+        with pytest.raises(FlowDown):
+            await asyncio.wait_for(client.read(), WAIT)
+
+        async def gone() -> bool:
+            return not await lay.client.irm.list_ipcps()
+
+        await eventually(gone)
+    join(segment, "v0", segment, "v0.p")
+    segment.ip("link", "set", "v0.p", "master", "hub")
+    await lay.client.irm.create_ipcp("e", lay.type)
+    await lay.client.irm.bootstrap_ipcp("e", "layer", {"dev": "v0"})
+    await lay.works()
+
+
+async def test_another_mac_ends_the_ipcp_too(lay: Layer, segment: Namespace, caplog: pytest.LogCaptureFixture) -> None:
+    """Peers know the old one, and flows have it in their frames."""
+    segment.ip("link", "set", "v1", "address", "02:00:00:00:00:99")
+
+    async def gone() -> bool:
+        return not await lay.server.irm.list_ipcps()
+
+    await eventually(gone)
+    assert "02:00:00:00:00:99" in caplog.text
+
+
+@pytest.mark.parametrize("mtu", ["1000", "9000"])
+async def test_another_mtu_under_traffic(
+    lay: Layer, segment: Namespace, caplog: pytest.LogCaptureFixture, mtu: str
+) -> None:
+    client, server = await lay.flow()
+    async with client, server:
+        stopped = asyncio.Event()
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            while not stopped.is_set():
+                await client.write(b"%d" % sent)
+                sent += 1
+                await asyncio.sleep(0.001)
+
+        sending = asyncio.ensure_future(send())
+        segment.ip("link", "set", "v0", "mtu", mtu)
+        await eventually(lambda: "MTU of v0" in caplog.text)
+        await asyncio.sleep(0.1)
+        stopped.set()
+        await sending
+        got = [await asyncio.wait_for(server.read(), WAIT) for _ in range(sent)]
+        assert got == [b"%d" % i for i in range(sent)]
+        view = await lay.rib(lay.client, "medium")
+        assert (view["mtu"], view["device_mtu"]) == (1500, int(mtu))
+        await client.write(bytes(1490))
+        await client.write(b"after it")
+        if mtu == "1000":
+            assert await asyncio.wait_for(server.read(), WAIT) == b"after it"
+            assert await lay.count(lay.client, "frames/tx_error") == 1
+        else:
+            assert len(await asyncio.wait_for(server.read(), WAIT)) == 1490
+
+
+async def test_packets_that_no_frame_takes_are_counted(lay: Layer) -> None:
+    most = (await lay.rib(lay.client, "medium"))["largest_packet"]
+    assert most == (1496 if lay.type == "eth-dix" else 1497)
+    client, server = await lay.flow()
+    async with client, server:
+        await client.write(bytes(most + 1))
+        await client.write(bytes(most))
+        assert len(await asyncio.wait_for(server.read(), WAIT)) == most
+        assert await lay.count(lay.client, "frames/too_long") == 1
+
+
+@pytest.mark.parametrize("type_name", ["eth-dix", "eth-llc"])
+async def test_devices_that_cannot_be(private: Namespace, type_name: str) -> None:
+    private.ip("link", "add", "tiny", "type", "veth", "peer", "name", "tiny1")
+    private.ip("link", "set", "tiny", "mtu", "70")
+    async with Node(direct=False) as node:
+        await node.irm.create_ipcp("e", type_name)
+        for device, why in (("no-such-dev", "no device"), ("x" * 40, "invalid device name"), ("tiny", "too small")):
+            with pytest.raises(ConfigError, match=why):
+                await node.irm.bootstrap_ipcp("e", "layer", {"dev": device})
+        with pytest.raises(ConfigError, match="device"):
+            await node.irm.bootstrap_ipcp("e", "layer", {})
+        await node.irm.bootstrap_ipcp("e", "layer", {"dev": "lo"})
+
+
+@pytest.mark.parametrize("ethertype", ["05ff", "ffff", "10000", "xyz", "-1", ""])
+async def test_ethertypes_that_cannot_be(private: Namespace, ethertype: str) -> None:
+    async with Node(direct=False) as node:
+        await node.irm.create_ipcp("e", "eth-dix")
+        with pytest.raises(ConfigError, match="ethertype"):
+            await node.irm.bootstrap_ipcp("e", "layer", {"dev": "v0", "ethertype": ethertype})
+
+
+async def test_layers_of_different_ethertypes_do_not_meet(private: Namespace) -> None:
+    async with Node(direct=False) as a, Node(direct=False) as b:
+        for node, device, ethertype in ((a, "v0", "a000"), (b, "v1", "a001")):
+            await node.irm.create_ipcp("e", "eth-dix")
+            await node.irm.bootstrap_ipcp("e", "layer", {"dev": device, "ethertype": ethertype})
+        await b.irm.reg_name(NAME, "e")
+        await b.bind(NAME)
+        with pytest.raises((UnknownName, IpcpError)):
+            await a.flow_alloc(NAME, timeout=1.0)
+        await a.irm.create_ipcp("second", "eth-dix")
+        await a.irm.bootstrap_ipcp("second", "layer2", {"dev": "v0", "ethertype": "0xA001"})
+        accepting = asyncio.ensure_future(b.flow_accept())
+        async with await a.flow_alloc(NAME, timeout=WAIT), await asyncio.wait_for(accepting, WAIT):
+            pass
+
+
+# ---------------------------------------------------------------- rights and systems
+
+OPEN = "from ouro_eth.io import open_socket; open_socket('lo', 0xA000).close(); print('opened')"
+
+
+def as_user(*capabilities: str) -> "subprocess.CompletedProcess[str]":
+    """Open a socket in a process of an ordinary user. Root becomes one first."""
+    command = [sys.executable, "-c", OPEN]
+    if os.geteuid() == 0:
+        drop = ["--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        command = ["setpriv", *drop, *capabilities, "--", *command]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
+
+
+def test_an_ordinary_user_is_told_what_is_missing() -> None:
+    done = as_user()
+    assert "NotPermitted" in done.stderr
+    assert "CAP_NET_RAW" in done.stderr
+    assert "setpriv" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a capability away")
+def test_one_capability_is_enough() -> None:
+    done = as_user("--inh-caps", "-all,+net_raw", "--ambient-caps", "-all,+net_raw", "--bounding-set", "-all,+net_raw")
+    assert done.stdout == "opened\n", done.stderr
+
+
+def test_elsewhere_it_needs_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io.sys, "platform", "darwin")  # type: ignore[attr-defined]
+    with pytest.raises(NotSupported, match="needs Linux"):
+        open_socket("en0", 0xA000)
+
+
+def test_no_capability_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> object:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(io.socket, "socket", refuse)  # type: ignore[attr-defined]
+    with pytest.raises(NotPermitted, match="CAP_NET_RAW"):
+        open_socket("v0", 0xA000)
