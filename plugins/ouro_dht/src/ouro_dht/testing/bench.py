@@ -249,7 +249,7 @@ def plot(rows: Sequence[Row], folder: Path) -> None:
     left.plot(*_points(theirs, lambda r: 100 * r.result.success), "s-", label="prototype (emulated)")
     left.set_ylabel("names found, %")
     left.set_ylim(0, 105)
-    left.legend(loc="center right")
+    left.legend(loc="lower right")
     sizes = sorted(ours)
     right.plot(*_points(ours, lambda r: r.result.mean_rounds), "o-", label="Ouro, mean")
     right.plot(sizes, [log2(n) / 4 + 1 for n in sizes], ":", color="gray", label="log2(N)/4 + 1")
