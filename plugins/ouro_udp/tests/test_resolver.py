@@ -19,6 +19,7 @@ from ouro_core.model.config import parse_config
 from ouro_core.model.errors import ConfigError, FlowTimeout, OuroError
 
 from .conftest import Bind, free_port
+from .test_nameserver import answered, liar
 
 
 class Bench:
@@ -70,6 +71,19 @@ async def test_what_a_server_says_is_learnt_with_how_long_it_holds(bind: Bind) -
     await bench.resolver.unregister(hash_of("learnt"))
     assert bench.learnt == [(hash_of("learnt"), "127.0.0.2:3435", 86400)]
     assert await bench.find("learnt") is None
+
+
+@pytest.mark.parametrize(("ttl", "kept"), [(0, 5.0), (60, 60.0), (2**31 - 1, 7 * 86400.0)])
+async def test_how_long_any_answer_is_kept(ttl: int, kept: float) -> None:
+    def answer(query: bytes) -> list[bytes]:
+        message = answered(query, "@ A 10.0.0.8")
+        message.answer[0].ttl = ttl
+        return [message.to_wire()]
+
+    async with liar(answer) as server:
+        bench = Bench(dns="127.0.0.1", dns_port=server.at.port)
+        assert await bench.find("any") == "10.0.0.8:3435"
+        assert [seconds for _, _, seconds in bench.learnt] == [kept]
 
 
 async def test_a_peer_without_a_name_has_what_the_server_does_not_know(bind: Bind) -> None:

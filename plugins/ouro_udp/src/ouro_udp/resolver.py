@@ -31,8 +31,10 @@ LONGEST: Final = 5.0
 """Seconds that the machine's resolver has."""
 THREADS: Final = 8
 """Look-ups by it at one time."""
-FOREVER: Final = 7 * 86400
-"""Longest time that any answer is kept, seconds."""
+LEAST: Final = 5.0
+"""Seconds that any answer is kept: as long as an allocation may need it."""
+FOREVER: Final = 7 * 86400.0
+"""The longest."""
 
 
 class Resolver:
@@ -110,7 +112,7 @@ class Resolver:
         if found is None:
             return None if self._peers.other is None else self._peers.other.with_port(self._port)
         address = found.addresses[0].with_port(self._port)
-        self._learn(hash, address, min(found.ttl, FOREVER))
+        self._learn(hash, address, max(LEAST, min(found.ttl, FOREVER)))
         return address
 
     def _answered(self, hash: bytes, task: "asyncio.Task[Address | None]") -> None:
