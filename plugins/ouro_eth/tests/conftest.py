@@ -1,21 +1,12 @@
 """Devices that no other test has."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from ouro_core.testing.netns import Namespace, hub, join, unusable
+from ouro_core.testing.netns import Namespace, hub, join
 
-
-@contextmanager
-def network() -> Iterator[Namespace]:
-    """This thread in a network of its own."""
-    reason = unusable()
-    if reason:
-        pytest.skip(reason)
-    with Namespace() as namespace, namespace.inside():
-        yield namespace
+from .ethernet_network import network
 
 
 @pytest.fixture

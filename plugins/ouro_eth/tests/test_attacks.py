@@ -18,7 +18,7 @@ from ouro_core.shim import Extension, FlowReply, FlowRequest
 from ouro_core.testing.netns import Namespace
 from ouro_core.wire.extension import Fragment, Probe
 
-from .layer import HASH, NAME, Layer, eventually, layer
+from .ethernet_layer import HASH, NAME, Layer, eventually, layer
 
 STRANGER = bytes.fromhex("02000000eeee")
 

@@ -17,7 +17,7 @@ from ouro_core.contracts.packets import State
 from ouro_core.model.errors import ConfigError, FlowDown, IpcpError, NotPermitted, NotSupported, OuroError, UnknownName
 from ouro_core.testing.netns import Namespace, join
 
-from .layer import NAME, WAIT, Layer, eventually, layer
+from .ethernet_layer import NAME, WAIT, Layer, eventually, layer
 
 
 @pytest_asyncio.fixture(params=["eth-dix", "eth-llc"])

@@ -16,7 +16,7 @@ from ouro_core.shim import Answered, Arrived, FlowReply, FlowRequest, Incoming, 
 from ouro_core.testing.links import Faulty, Link
 from ouro_core.testing.network import Network
 
-from .frames import CLIENT, FILES, HASH_SIZE, SERVER, framing_of, management, name_of
+from .ethernet_frames import CLIENT, FILES, HASH_SIZE, SERVER, framing_of, management, name_of
 
 HASH = bytes(range(32))
 FRAMINGS = {"dix": Dix(HASH_SIZE, 0xA000), "llc": Llc(HASH_SIZE)}

@@ -14,7 +14,7 @@ from ouro_core.model.qos import RAW, QosSpec
 from ouro_core.shim import Extension, FlowReply, FlowRequest, UnknownCode
 from ouro_core.wire.extension import Probe
 
-from .frames import CLIENT, FILES, HASH_SIZE, SERVER, framing_of, management, name_of
+from .ethernet_frames import CLIENT, FILES, HASH_SIZE, SERVER, framing_of, management, name_of
 
 DIX, LLC = Dix(HASH_SIZE, 0xA000), Llc(HASH_SIZE)
 HASH = "42dee3b0415b4f690fd91cbd99876f1e9bd8d9745ef7fa32b142773af0349d54"
