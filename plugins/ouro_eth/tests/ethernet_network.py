@@ -1,4 +1,4 @@
-"""A network that no other test has. Helpers here have names of their own: to pytest those of all plugins are `tests`."""
+"""A network that no other test has. Helpers have names that no other plugin has: to pytest all of them are `tests`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
