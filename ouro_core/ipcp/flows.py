@@ -50,6 +50,8 @@ class FlowTable:
     def __init__(self, packets: PacketClient) -> None:
         self._packets = packets
         self._records: dict[int, FlowRecord] = {}
+        self.ending = False
+        """The IPCP stops: ends are left to its movers, which end with it."""
 
     def __iter__(self) -> Iterator[FlowRecord]:
         return iter(list(self._records.values()))
@@ -101,7 +103,9 @@ class FlowTable:
         """Close the ends, forget the flow. An end that is still bound is left to the client: a mover reads there."""
         for end in record.ends:
             if end.owner is not None:
-                _log.error("Flow %d: its end was left to %s; unbind ends in flow_dealloc.", record.flow.id, end.owner)
+                if not self.ending:
+                    words = "Flow %d: its end was left to %s; unbind ends in flow_dealloc."
+                    _log.error(words, record.flow.id, end.owner)
                 continue
             try:
                 end.close()

@@ -338,6 +338,7 @@ class IpcpHost:
         self._free(reason)
 
     def _silence(self) -> set[asyncio.Task[Any]]:
+        self._flows.ending = True
         for record in self._flows:
             record.down()
         for task in self._requests:

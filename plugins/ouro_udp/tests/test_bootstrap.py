@@ -1,5 +1,7 @@
 """Configurations that will not do: said so, and the IPCP can be tried again."""
 
+import asyncio
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -11,6 +13,7 @@ import pytest_asyncio
 from ouro_core import Node
 from ouro_core.model.errors import ConfigError, NotPermitted
 from ouro_core.model.layer import IpcpInfo
+from ouro_core.testing.ipcp import within
 
 from .conftest import free_port
 
@@ -85,3 +88,23 @@ async def test_names_are_hashed_by_md5_whatever_is_asked_for(node: Node) -> None
     assert ipcp.type == "udp4"
     layer = await node.irm.bootstrap_ipcp(ipcp, "net", {"ip": "127.0.0.2", "port": free_port()})
     assert layer.hash.name == "MD5"
+
+
+async def test_a_member_reaches_itself_and_ends_in_peace(caplog: pytest.LogCaptureFixture) -> None:
+    """Both ends of a flow are at one IPCP. It stops while they are being given back."""
+    async with Node(direct=False) as node:
+        ipcp = await node.irm.create_ipcp("u", "udp4")
+        options = {"ip": "127.0.0.2", "port": free_port(), "peers": "name=127.0.0.2"}
+        await node.irm.bootstrap_ipcp(ipcp, "net", options)
+        await node.bind("name")
+        await node.irm.reg_name("name", ipcp)
+        accepting = asyncio.ensure_future(node.flow_accept())
+        client = await within(node.flow_alloc("name"))
+        server = await within(accepting)
+        await client.write(b"there")
+        assert await within(server.read()) == b"there"
+        await server.write(b"back")
+        assert await within(client.read()) == b"back"
+        await client.close()
+        await server.close()
+    assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
