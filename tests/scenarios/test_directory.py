@@ -29,7 +29,7 @@ class Members:
 
     def __init__(self, hosts: list[Host]) -> None:
         self.hosts = hosts
-        self.irms = [Irm(str(host.runtime / "irm.sock")) for host in hosts]
+        self.irms = [Irm(host.runtime / "irm.sock") for host in hosts]
 
     def build(self) -> None:
         everybody = ",".join(f"m{i}=127.0.78.{i + 1}" for i in range(len(self.hosts)))

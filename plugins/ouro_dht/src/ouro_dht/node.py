@@ -35,7 +35,7 @@ from .publishing import Publishing
 from .queries import Queries
 from .questions import Questions
 from .table import Entry, number_of
-from .wire import MAX_SIZE, MAX_VALUES, Malformed, Request, Response, Store, Value, address_of, decode
+from .wire import MAX_SIZE, MAX_VALUES, Contact, Malformed, Request, Response, Store, Value, address_of, decode
 
 __all__ = ["Dht"]
 
@@ -203,16 +203,19 @@ class Dht(DirectoryPolicy):
         member = self._member
         source = request.source
         found = None
-        if request.for_value:  # members without a route, and the requester itself, are no use to it
-            wrong = [address_of(v.data) in member.down or address_of(v.data) == source.address for v in values]
-            order = sorted(range(len(values)), key=wrong.__getitem__)
-            found = tuple(values[i] for i in order[:MAX_VALUES])
+        if request.for_value:
+            found = tuple(sorted(values, key=lambda v: self._is_no_use(v, source))[:MAX_VALUES])
         room = MAX_SIZE - 2 * member.size - 64 - 20 * len(found or ())
         count = max(1, min(member.config.width, room // (member.size + 16)))
         entries = member.table.closest(number_of(request.key), count, shown=True)
         contacts = tuple(e.contact for e in entries) or (source,)
         member.counters.responses_sent += 1
         member.send(source, Response(member.own, request.key, request.cookie, contacts, found, ouro=True))
+
+    def _is_no_use(self, value: Value, requester: Contact) -> bool:
+        """Whether a value is the address of the requester itself, or of a member without a route."""
+        address = address_of(value.data)
+        return address == requester.address or address in self._member.down
 
     def _take_store(self, store: Store, now: float) -> None:
         member = self._member

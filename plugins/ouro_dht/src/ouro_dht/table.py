@@ -288,8 +288,9 @@ class Table:
         groups += [self.buckets[i].entries for i in range(own - 1, -1, -1)]
         found: list[Entry] = []
         for group in groups:
-            fit = [e for e in group if (e.shown if shown else not e.bad)]
-            fit.sort(key=lambda e: e.number ^ number)
+            fit = [e for e in group if not e.down and e.fails < BAD_AFTER and (e.standing or not shown)]
+            if len(fit) > 1:
+                fit.sort(key=lambda e: e.number ^ number)
             found += fit
             if len(found) >= count:
                 break

@@ -146,9 +146,20 @@ def _field(tag: bytes, data: bytes) -> bytes:
     return tag + _varint(len(data)) + data
 
 
-@lru_cache(maxsize=1 << 16)
 def _contact(contact: Contact) -> bytes:
     return _field(b"\x0a", contact.id) + b"\x10" + _varint(contact.address)
+
+
+@lru_cache(maxsize=1 << 16)
+def _named(contact: Contact) -> bytes:
+    """A contact as a response names it."""
+    return _field(b"\x1a", _contact(contact))
+
+
+@lru_cache(maxsize=1 << 10)
+def _head(code: int, source: Contact) -> bytes:
+    """What a message of a member begins with."""
+    return b"\x08" + bytes((code,)) + _field(b"\x12", _contact(source))
 
 
 def _numbers(tag: bytes, numbers: list[int]) -> bytes:
@@ -160,18 +171,13 @@ def encode(message: Message) -> bytes:
     if isinstance(message, Request):
         body = b"\x22" + _keyed(message.cookie, message.key)
     elif isinstance(message, Response):
-        contacts = b"".join([_field(b"\x1a", _contact(c)) for c in message.contacts])
+        contacts = b"".join(map(_named, message.contacts))
         body = _field(b"\x2a", _pair(message.cookie, message.key) + contacts)
         if message.values is not None:
             body += _field(b"\x32", _values(message.values))
     else:
         body = _field(b"\x1a", _stored(message))
-    return b"%b%b%b%b" % (
-        b"\x08" + bytes((message.code,)),
-        _field(b"\x12", _contact(message.source)),
-        body,
-        _OURO if message.ouro else b"",
-    )
+    return _head(message.code, message.source) + body + (_OURO if message.ouro else b"")
 
 
 def _pair(cookie: int, key: bytes) -> bytes:
