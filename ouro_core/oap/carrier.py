@@ -206,7 +206,9 @@ class Carrier(Generic[P]):
     def handle_timeout(self, now: float) -> None:
         """Do what is due. Too early is no error."""
         while self._timers and self._timers[0][0] <= now:
-            item = heappop(self._timers)[2]
+            due, _, item = heappop(self._timers)
+            if item.armed != due:
+                continue  # an earlier one took its place
             item.armed = None
             if not item.done and item.due <= now:
                 self._due(item, now)

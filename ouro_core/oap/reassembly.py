@@ -44,7 +44,10 @@ class Reassembly(Timed, Generic[P]):
         """Keep a fragment that came in `size` bytes. False: it was here before."""
         self.credit += size
         self.due = min(now + _QUIET, self.deadline)
-        return self.parts.setdefault(fragment.index, fragment.data) is fragment.data
+        if fragment.index in self.parts:
+            return False
+        self.parts[fragment.index] = fragment.data
+        return True
 
     @property
     def message(self) -> bytes | None:

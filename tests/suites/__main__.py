@@ -17,7 +17,9 @@ def main() -> int:
     parser.add_argument("--layer", action="store_true", help="flows over a layer; without it they are direct")
     parser.add_argument("--quick", action="store_true", help="every suite once, not every combination")
     parser.add_argument("--certificates", action="store_true", help="instead, every kind of certificate, five times")
-    parser.add_argument("--only", metavar="KEX", action="append", help="of this key exchange; may be repeated")
+    parser.add_argument(
+        "--only", metavar="NAME", action="append", help="of this key exchange or certificate; may be repeated"
+    )
     options = parser.parse_args()
     suites = oap_suites(PluginHost.from_environment())
     if options.certificates:
@@ -25,7 +27,7 @@ def main() -> int:
     else:
         asked = each_once(suites) if options.quick else combinations(suites)
     if options.only:
-        asked = [combination for combination in asked if combination.kex in options.only]
+        asked = [c for c in asked if {c.kex, c.certificate}.intersection(options.only)]
     with (
         tempfile.TemporaryDirectory(prefix="ouro-suites-") as directory,
         Walk(Path(directory), suites, options.layer) as walk,

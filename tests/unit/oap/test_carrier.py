@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ouro_core.model.capability import Capability
 from ouro_core.model.errors import FlowTimeout, OutOfMemory, TooLong
@@ -396,6 +397,46 @@ def test_a_receiver_that_asks_without_end_gets_a_bounded_number_of_copies() -> N
         sent += len(a.output())
     assert sent <= 64 * count
     assert [type(event) for event in a.events()] == [Undelivered]
+
+
+class Memory(RuleBasedStateMachine):
+    """A receiver of fragments, valid ones in any order and number: what it counts is what it keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        limits = Limits(receiving_a_peer=3, receiving=5, memory_a_peer=2000, memory=4000, complete=4)
+        self.carrier: Carrier[str] = Carrier(Random(1), BOTH, limits)
+        self.now = 0.0
+
+    @rule(peer=st.sampled_from("abc"), id=st.integers(0, 6), size=st.integers(1, 12), index=st.integers(0, 11))
+    def fragment(self, peer: str, id: int, size: int, index: int) -> None:
+        fragments = fragments_of(bytes(size), id, 21)
+        self.carrier.receive(peer, fragments[index % size].encode(), self.now)
+        self.carrier.output()
+        for event in self.carrier.events():
+            assert event == Delivered(peer, bytes(size))
+
+    @rule(later=st.sampled_from([0.01, 0.05, 1.0, 11.0, 40.0]))
+    def time_passes(self, later: float) -> None:
+        self.now += later
+        self.carrier.handle_timeout(self.now)
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        receiving = self.carrier._receiving
+        kept: dict[str, list[int]] = {}
+        for reassembly in receiving._receiving.values():
+            kept.setdefault(reassembly.peer, []).append(len(reassembly.parts) * (1 + 128))
+        assert receiving.memory == sum(map(sum, kept.values())) <= 4000 + 2000
+        assert {peer: (u.messages, u.memory) for peer, u in receiving._usage.items()} == {
+            peer: (len(sizes), sum(sizes)) for peer, sizes in kept.items()
+        }
+        assert len(receiving) <= 5
+        assert len(receiving._complete) <= 4
+
+
+TestMemory = Memory.TestCase
+TestMemory.settings = settings(deadline=None, max_examples=60)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.binary(max_size=80), st.floats(0, 1)), max_size=40))
