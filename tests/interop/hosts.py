@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ouro_core.model.irm_requests import BindProcess, ListIpcps, RegName
 from ouro_core.testing.host import Host, end, eventually
 from ouro_core.testing.netns import Namespace, unusable
 from tests.bench.prototype import Missing, find
@@ -152,6 +153,13 @@ class OuroHost(InteropHost):
 
     def start(self, *words: str) -> int:
         return self._host.spawn(self._command(words)).pid
+
+    def serve(self, name: str, layer: str) -> None:
+        """The requests of those commands: a process for each would take most of a test's time."""
+        for ipcp in self._host.call(ListIpcps()).ipcps:
+            if ipcp.layer_name == layer:
+                self._host.call(RegName(name, ipcp.id))
+        self._host.call(BindProcess(self.start("oping", "-l"), name))
 
     def python(self, code: str) -> Done:
         """Run a program of a few lines."""
