@@ -6,7 +6,6 @@ routes every 4 s, and its first queries are lost at times; so everything is trie
 
 import json
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -24,10 +23,11 @@ pytest.importorskip("ouro_dht")
 PROGRAMS = prototype()
 pytestmark = [
     pytest.mark.skipif(isinstance(PROGRAMS, str), reason=f"no prototype to talk to: {PROGRAMS}"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
 ]
 NAMES = 3
-WAIT = 90.0
+WAIT = 60.0
+ATTEMPTS = 3
 
 
 class Layer:
@@ -90,7 +90,7 @@ class Layer:
 
     def reaches(self, i: int, name: str) -> None:
         said = []
-        for _ in range(20):
+        for _ in range(6):
             done = self.hosts[i].ping(name)
             if " 3 received" in done.stdout:
                 return
@@ -100,27 +100,43 @@ class Layer:
         raise AssertionError(f"n{i} does not reach {name}: {said}{logs}")
 
 
-@pytest.fixture(params=["c-ouro", "ouro-c", "ouro-c-ouro"])
-def layer(request: pytest.FixtureRequest) -> Iterator[Layer]:
-    with ExitStack() as stack:
-        yield Layer(tuple(request.param.split("-")), stack)
+@pytest.mark.parametrize("kinds", ["c-ouro", "ouro-c", "ouro-c-ouro"])
+def test_names_are_found_both_ways(kinds: str) -> None:
+    """With other hosts when it fails: the prototype's IPCPs stop to take commands, or flows, at times."""
+    seen = []
+    for _ in range(ATTEMPTS):
+        with ExitStack() as stack:
+            layer = Layer(tuple(kinds.split("-")), stack)
+            try:
+                layer.build()
+                for i in range(len(layer.hosts)):
+                    layer.register(i)
+                found_by_ours(layer)
+                reached(layer)
+            except AssertionError as e:
+                seen.append(str(e))
+            else:
+                return
+    raise AssertionError("\n\n".join(seen))
 
 
-def test_names_are_found_both_ways(layer: Layer) -> None:
-    layer.build()
-    for i in range(len(layer.hosts)):
-        layer.register(i)
+def found_by_ours(layer: Layer) -> None:
+    """Every name, by every member of ours; and they know whom they talk to."""
     for name, home in layer.served.items():
         for i in layer.ours:
             if i != home:
                 eventually(lambda i=i, name=name: layer.lookup(i, name), WAIT, f"n{i} finds {name}")  # type: ignore[misc]
-    for name, home in layer.served.items():
-        if name.endswith(".0"):
-            for i in range(len(layer.hosts)):
-                if i != home:
-                    layer.reaches(i, name)
     for i in layer.ours:
         shown = layer.dht(i)
         assert shown["state"]["helping"]
         assert {c["ouro"] for c in shown["contacts"]} >= {False}
         assert not shown["counters"]["malformed"]
+
+
+def reached(layer: Layer) -> None:
+    """Flows: from the prototype's hosts to names of ours, and from one of ours to theirs."""
+    theirs = [i for i in range(len(layer.hosts)) if i not in layer.ours]
+    for name, home in layer.served.items():
+        if name.endswith(".0"):
+            for i in theirs if home in layer.ours else layer.ours[:1]:
+                layer.reaches(i, name)
