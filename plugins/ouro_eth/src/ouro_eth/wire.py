@@ -48,6 +48,7 @@ send anything in them.
 """
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
 from struct import Struct
 from typing import ClassVar, Final, TypeAlias
 
@@ -94,6 +95,12 @@ Message: TypeAlias = FlowRequest | FlowReply | NameQuery | NameQueryReply | Exte
 def show_mac(mac: bytes) -> str:
     """As people write it."""
     return mac.hex(":")
+
+
+@lru_cache(maxsize=256)
+def _qos(*fields: int) -> QosSpec:
+    """There are few, and making one takes longer than all the rest of a message."""
+    return QosSpec(*fields)
 
 
 class Framing(ABC):
@@ -157,7 +164,7 @@ class Framing(ABC):
             if source not in self._peers:
                 raise WireError(f"flow request from endpoint {source}, which can be nobody's")
             hash = self._hash(rest)
-            return FlowRequest(source, hash, QosSpec(**qos), rest[self._hash_size :])
+            return FlowRequest(source, hash, _qos(*qos), rest[self._hash_size :])
         if code == _FLOW_REPLY:
             if not response and source not in self._peers:
                 raise WireError(f"flow accepted at endpoint {source}, which can be nobody's")
@@ -182,7 +189,7 @@ class Framing(ABC):
         """The fixed part."""
 
     @abstractmethod
-    def _unpack(self, data: bytes) -> tuple[int, int, int, int, dict[str, int]]:
+    def _unpack(self, data: bytes) -> tuple[int, int, int, int, tuple[int, ...]]:
         """Code, source endpoint, destination endpoint, response and QoS of a fixed part."""
 
 
@@ -229,14 +236,11 @@ class Dix(Framing):
             qos.in_order, code, qos.availability,
         )  # fmt: skip
 
-    def _unpack(self, data: bytes) -> tuple[int, int, int, int, dict[str, int]]:
+    def _unpack(self, data: bytes) -> tuple[int, int, int, int, tuple[int, ...]]:
         (
             source, destination, loss, bandwidth, ber, max_gap, delay, timeout, response, in_order, code, availability,
         ) = self._message.unpack_from(data)  # fmt: skip
-        qos = {
-            "loss": loss, "bandwidth": bandwidth, "ber": ber, "max_gap": max_gap, "delay": delay, "timeout": timeout,
-            "in_order": in_order, "availability": availability,
-        }  # fmt: skip
+        qos = delay, bandwidth, availability, loss, ber, in_order, max_gap, timeout
         return code, source, destination, response, qos
 
 
@@ -284,14 +288,11 @@ class Llc(Framing):
             qos.timeout, response, qos.in_order,
         )  # fmt: skip
 
-    def _unpack(self, data: bytes) -> tuple[int, int, int, int, dict[str, int]]:
+    def _unpack(self, data: bytes) -> tuple[int, int, int, int, tuple[int, ...]]:
         (
             source, destination, code, availability, loss, bandwidth, ber, max_gap, delay, timeout, response, in_order,
         ) = self._message.unpack_from(data)  # fmt: skip
-        qos = {
-            "loss": loss, "bandwidth": bandwidth, "ber": ber, "max_gap": max_gap, "delay": delay, "timeout": timeout,
-            "in_order": in_order, "availability": availability,
-        }  # fmt: skip
+        qos = delay, bandwidth, availability, loss, ber, in_order, max_gap, timeout
         return code, source, destination, response, qos
 
 
