@@ -66,9 +66,9 @@ def test_what_is_joined_carries_the_first_frame() -> None:
 
 def test_a_hub_gives_everything_to_everybody() -> None:
     with Namespace() as namespace:
-        hub(namespace, "a", "b", "c")
+        hub(namespace, "v0", "v1", "v2")
         with namespace.inside():
-            sockets = [frame_socket(device) for device in "abc"]
+            sockets = [frame_socket(device) for device in ("v0", "v1", "v2")]
         try:
             for to in (FRAME, b"\x02" + bytes(5) + FRAME[6:]):
                 sockets[0].send(to)
