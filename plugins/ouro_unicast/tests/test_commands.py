@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 
 import networkx
 import pytest
@@ -70,7 +71,7 @@ def test_the_commands(flood: None) -> None:
         assert tree["address"] in graph["members"]
         host.ouro("ipcp", "disconnect", "name", "b", "dst", "a")
         eventually(lambda: "0 links" in host.ouro("layer", "graph", "net"))
-        failed = host.run(["ouro", "layer", "graph", "other"])
+        failed = host.run([sys.executable, "-P", "-m", "ouro_core.cli", "layer", "graph", "other"])
         assert failed.returncode != 0
         assert 'layer "other"' in failed.stderr
 
