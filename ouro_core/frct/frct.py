@@ -140,6 +140,10 @@ class Frct:
         """What is to be sent now, each packet once."""
         if self.receiver.changed:
             self.receiver.settle(now)
+        if self.receiver.due <= now:
+            later = self.sender.repeat_beginning(now)
+            if later is not None:
+                self.receiver.due = later
         packets = []
         for flags, seqno, payload in self.sender.again(now):
             said, ackno = self.receiver.say(now)

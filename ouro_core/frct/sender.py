@@ -84,6 +84,7 @@ class Sender:
         self._times: deque[float] = deque()
         self._repeated: dict[int, float] = {}  # number, when first sent
         self._first = 0  # the last number with DRF
+        self._started = 0  # the first number of the run
         self._again: deque[int] = deque()
         self._expires = inf
         self._doubled = self._repeats = 0
@@ -167,7 +168,7 @@ class Sender:
         return count
 
     def _begin(self) -> None:
-        self.seqno = self.lwe = self._random()
+        self.seqno = self.lwe = self._started = self._random()
         self.rwe = self.seqno + START_WINDOW
         self._admit()
         self.shut_since = None
@@ -190,6 +191,19 @@ class Sender:
             self._times.pop()
         if not self._flight:
             self._expires = inf
+
+    def repeat_beginning(self, now: float) -> float | None:
+        """If the first packet of the run is not acknowledged, send it again, but not too soon: when that may be. None:
+        it is acknowledged.
+
+        A prototype that lost it believes that a control packet begins the run, and never takes our data any more
+        (flows.md 7.6 b). So what there is to say goes with the beginning.
+        """
+        if self.lwe != self._started or not self._flight:
+            return None
+        if self._times[0] + ACK_DELAY <= now:
+            self._send_again(self.lwe)
+        return self._times[0] + ACK_DELAY
 
     # ---- what the peer says
 

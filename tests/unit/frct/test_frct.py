@@ -285,10 +285,11 @@ def test_clocks_that_jump_anywhere(steps: list[float | str]) -> None:
     unless it goes back, which a monotonic clock does not: then times mean nothing.
     """
     a, b = end(), end()
-    now, wrote, got = 0.0, 0, []
+    now, latest, wrote, got = 0.0, 0.0, 0, []
     for step in [*steps, *["write", "read", "tick"] * 3]:
         if isinstance(step, float):
             now += step
+            latest = max(now, latest)
         elif step == "write":
             packet = a.send(b"%d" % wrote, now)
             wrote += packet is not None
@@ -299,8 +300,8 @@ def test_clocks_that_jump_anywhere(steps: list[float | str]) -> None:
         b.receive_many(a.outgoing(now), now)
         a.receive_many(b.outgoing(now), now)
         assert max(a.unacknowledged, b.ready) <= 256
-    for _ in range(400):
-        now += 1.0
+    for seconds in range(400):
+        now = latest + seconds
         a.handle_timeout(now)
         b.receive_many(a.outgoing(now), now)
         got += b.take_many(99)
@@ -331,6 +332,25 @@ def test_a_window_of_zero_does_not_shut_us_out() -> None:
     a.receive(FrctPci(Flags.ACK | Flags.FC, 0, 0, 0).encode(), 0.1)
     assert a.room(0.1) == 63
     assert a.unacknowledged == 1
+
+
+def test_what_there_is_to_say_goes_with_the_beginning_of_a_run() -> None:
+    """A prototype that has not seen it takes a control packet for it, and then never ours (flows.md 7.6 b)."""
+    a, b = end(), end(start=70)
+    b.receive(sent(a, b"x", 0.0), 0.0)
+    lost = sent(b, b"reply", 0.0)
+    b.receive_many(a.send_many(numbered(60), 0.001), 0.001)
+    assert b.outgoing(0.002) == [], "32 packets are to be acknowledged, but the beginning is on its way"
+    assert b.next_timeout() == pytest.approx(0.010)
+    (again,) = b.outgoing(0.010)
+    header = FrctPci.decode(again)
+    assert header == FrctPci(Flags.DATA | Flags.DRF | Flags.ACK | Flags.FC, header.window, 70, (WRAP + 61) % 2**32)
+    assert again[PCI_SIZE:] == lost[PCI_SIZE:] == b"reply"
+    a.receive(again, 0.011)
+    assert (a.take(), a.unacknowledged) == (b"reply", 0)
+    b.receive(sent(a, b"y", 0.012), 0.012)
+    (control,) = b.outgoing(0.023)
+    assert flags(control) == Flags.ACK | Flags.FC, "it arrived"
 
 
 @pytest.mark.parametrize("ackno", [WRAP - 1, WRAP + 3, WRAP + 2**31, 0])
