@@ -10,7 +10,7 @@ from .cases import Case, run
 from .figures import Row
 from .prototype import Missing, Prototype, find, private_places
 from .report import machine, table, to_json
-from .sides import Ours, Side
+from .sides import Ours
 
 RUNS, QUICK_RUNS = 7, 3
 
@@ -75,11 +75,10 @@ def _rows(cases: list[Case], prototype: Prototype | None) -> list[Row]:
     try:
         for case in cases:
             if case.over:
-                ours: Side = network.OursApart(case.over)
-                theirs: Side | None = network.PrototypeApart(case.over, prototype.programs) if prototype else None
+                both = network.sides(case.over, prototype.programs if prototype else None)
             else:
-                ours, theirs = Ours(direct=not case.layer), prototype
-            rows += run(case, [ours, theirs] if theirs else [ours], _say)
+                both = Ours(direct=not case.layer), prototype
+            rows += run(case, [side for side in both if side is not None], _say)
     except KeyboardInterrupt:
         print("\ninterrupted; what follows was measured before", file=sys.stderr)
     return rows

@@ -6,27 +6,35 @@ so here the receiver counts (`sink` and `flood` of the peers), and the sender sa
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ouro_core.model.irm_requests import BindProcess, BootstrapIpcp, CreateIpcp, RegName
+from ouro_core.model.irm_requests import BindProcess, BootstrapIpcp, CreateIpcp, ListIpcps, RegName
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import HashAlgorithm, hash_name
 from ouro_core.testing.netns import Namespace, join
 from tests.interop.hosts import OuroHost, PrototypeHost
+from tests.interop.lines import UNICAST, Line
 
 from .cases import Case
 from .figures import Figure, Target, at_least, at_most
 from .rtt import average
 from .sides import TIMEOUT, Ours, Program, Server, Side, Unable, soon
 
-__all__ = ["TYPES", "OursApart", "PrototypeApart", "cases"]
+__all__ = ["LINES", "TYPES", "cases", "sides"]
 
 LAYER: Final = "net"
+SETTLING: Final = 25.0
+"""Seconds until the prototype has computed its tables, which it does every 4 s, and its directory has settled."""
 DEVICE: Final = "v0"
 _ADDRESSES: Final = {4: ("10.98.0.1", "10.98.0.2"), 6: ("fd98::1", "fd98::2")}
 TYPES: Final = ("eth-dix", "eth-llc", "udp4", "udp6")
+LINES: Final = {"unicast": 2, "unicast-two-hops": 3}
+"""Unicast layers over eth-dix: hosts in a line, the client's first, the server's last."""
+_TARGETS: Final = {"unicast": (5.0, 0.4, 0.7)}
+"""Of packets a second, round trips back to back, and paced, where they are not those of a layer without routing."""
 
 
 def cases(runs: int, quick: bool) -> list[Case]:
@@ -55,19 +63,25 @@ def cases(runs: int, quick: bool) -> list[Case]:
 
         return Case(f"{kind}-rtt-{name}", (Figure(f"{kind}, oping {ways}", "µs", target),), measure, runs, over=kind)
 
-    return [
-        case
-        for kind in TYPES
-        for case in (
-            one_way(kind, 64, 1, at_least(3.5)),
+    def of(kind: str) -> tuple[Case, ...]:
+        many, close, paced = _TARGETS.get(kind, _TARGETS["unicast"] if kind in LINES else (3.5, 0.3, 0.95))
+        return (
+            one_way(kind, 64, 1, at_least(many)),
             one_way(kind, 64, 32, None),
-            one_way(kind, 1400, 1, at_least(3.5)),
+            one_way(kind, 1400, 1, at_least(many)),
             one_way(kind, 1400, 32, None),
-            round_trip(kind, "i0", "-i 0", 2000, at_most(0.3)),
-            round_trip(kind, "f", "-f", 5000, at_most(0.3)),
-            round_trip(kind, "i2", "-i 2", 500, at_most(0.95)),
+            round_trip(kind, "i0", "-i 0", 2000, at_most(close)),
+            round_trip(kind, "f", "-f", 5000, at_most(close)),
+            round_trip(kind, "i2", "-i 2", 500, at_most(paced)),
         )
-    ]
+
+    return [case for kind in (*TYPES, *LINES) for case in of(kind)]
+
+
+def sides(kind: str, programs: dict[str, Path] | None) -> tuple[Side, Side | None]:
+    """Ours, and the prototype's where its programs are known, with a layer of this kind."""
+    ours, theirs = (OursInLine, PrototypeInLine) if kind in LINES else (OursApart, PrototypeApart)
+    return ours(kind), theirs(kind, programs) if programs is not None else None
 
 
 def _version(kind: str) -> int | None:
@@ -155,6 +169,7 @@ class PrototypeApart(_Apart):
 
     label = "prototype"
     help = ("irm", "help")
+    layer = LAYER
 
     def __init__(self, kind: str, programs: dict[str, Path]) -> None:
         super().__init__(kind)
@@ -178,7 +193,7 @@ class PrototypeApart(_Apart):
     def bind(self, pid: int, name: str) -> None:
         inner = self._pids[pid]
         self._server.irm("name", "create", name)
-        self._server.irm("name", "register", name, "layer", LAYER)
+        self._server.irm("name", "register", name, "layer", self.layer)
         soon(
             lambda: self._server.run("irm", "bind", "process", str(inner), "name", name).returncode == 0,
             f"process {inner} can be bound", 0.02,
@@ -210,3 +225,33 @@ class PrototypeApart(_Apart):
         if words[0] == "peer" and "peer" not in self._programs:
             raise Unable("no peer for the C prototype: it needs a C compiler and libouroboros-dev")
         return words
+
+
+# ---------------------------------------------------------------- unicast layers
+
+
+class OursInLine(OursApart):
+    """Ouro, on each host of a line."""
+
+    def start_daemon(self) -> None:
+        with contextlib.ExitStack() as stack:
+            hosts = [stack.enter_context(OuroHost()) for _ in range(LINES[self.kind])]
+            Line(hosts).build()
+            self._client, self._server = hosts[0], hosts[-1]
+            found = self._server.host.call(ListIpcps()).ipcps
+            self._ipcp = next(ipcp.id for ipcp in found if ipcp.type == "unicast")
+            self._stack = stack.pop_all()
+
+
+class PrototypeInLine(PrototypeApart):
+    """The prototype, on each host of a line."""
+
+    layer = UNICAST
+
+    def start_daemon(self) -> None:
+        with contextlib.ExitStack() as stack:
+            hosts = [stack.enter_context(PrototypeHost(self._programs)) for _ in range(LINES[self.kind])]
+            Line(hosts).build()
+            self._client, self._server = hosts[0], hosts[-1]
+            self._stack = stack.pop_all()
+        time.sleep(SETTLING)

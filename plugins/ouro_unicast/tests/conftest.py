@@ -13,7 +13,7 @@ import pytest_asyncio
 from ouro_core import Node
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE / "interop")]
+sys.path.insert(0, str(HERE))
 
 
 @pytest.fixture
