@@ -26,7 +26,7 @@ from .sides import TIMEOUT, Ours, Program, Server, Side, Unable, soon
 __all__ = ["LINES", "TYPES", "cases", "sides"]
 
 LAYER: Final = "net"
-SETTLING: Final = 25.0
+SETTLING: Final = 15.0
 """Seconds until the prototype has computed its tables, which it does every 4 s, and its directory has settled."""
 DEVICE: Final = "v0"
 _ADDRESSES: Final = {4: ("10.98.0.1", "10.98.0.2"), 6: ("fd98::1", "fd98::2")}

@@ -18,6 +18,10 @@ from .hosts import Done, InteropHost, OuroHost, PrototypeHost
 __all__ = ["UNICAST", "Line"]
 
 UNICAST: Final = "uni"
+TABLES: Final = 12.0
+"""Seconds until the prototype has routes. A flow request that comes before cannot be answered, and blocks its flow
+allocator for good (unicast.md 6.5).
+"""
 SETTLING: Final = 90.0
 """Seconds until all is found: the prototype computes its tables every 4 s, and its directory takes up to 20 s."""
 
@@ -48,6 +52,8 @@ class Line:
             here, before = self.hosts[n], members[n - 1]
             _again(here, "ipcp", "enroll", "name", members[n], "dst", before, "autobind")
             _again(here, "ipcp", "connect", "name", members[n], "dst", before)
+        if any(isinstance(host, PrototypeHost) for host in self.hosts):
+            time.sleep(TABLES)
 
     def _link(self, n: int) -> None:
         """The layer between host n and host n + 1, counted from 1, with both members in reach."""

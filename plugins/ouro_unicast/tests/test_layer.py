@@ -44,6 +44,19 @@ async def test_a_line(net: Net, names: str) -> None:
             assert (packets["ttl"], packets["no_route"]) == (0, no_route)
 
 
+async def test_what_a_member_shows(net: Net) -> None:
+    await net.line("a", "b")
+    assert await net.read("a", "enrolment") == {"how": "bootstrapped", "enrolled_here": 1, "failed_here": 0}
+    seen = await net.read("b", "")
+    assert seen["enrolment"] == {"how": "enrolled with a", "enrolled_here": 0, "failed_here": 0}
+    assert seen["policies"]["routing"] == "link_state"
+    (neighbour,) = seen["neighbours"].values()
+    assert (neighbour["name"], neighbour["up"], neighbour["cube"]) == ("a", True, "BEST_EFFORT")
+    assert seen["table"]["all"] == {neighbour["address"]: [neighbour["address"]]}
+    assert sorted(seen["links"]) == sorted([seen["address"], neighbour["address"]])
+    assert len(seen["management"]) == 1
+
+
 async def test_a_flow_within_one_member(net: Net) -> None:
     await net.line("a")
     await net.serve("echo", "a")

@@ -38,6 +38,8 @@ class LayerIpcp(Ipcp):
         self.reader = Reader(context.packets)
         self.events = Events()
         self.connections = ConnectionManager(context, self.reader, self.events)
+        self._with = ""
+        self._enrolled_here = self._failed_here = 0
 
     # ---- for the types
 
@@ -57,7 +59,12 @@ class LayerIpcp(Ipcp):
         await self.become(layer)
         self.connections.register(ENROLMENT, self._enrol)
         self.connections.start()
+        self.ctx.rib.publish("member/enrolment", self._enrolment)
         return info
+
+    def _enrolment(self) -> Mapping[str, object]:
+        how = f"enrolled with {self._with}" if self._with else "bootstrapped"
+        return {"how": how, "enrolled_here": self._enrolled_here, "failed_here": self._failed_here}
 
     async def enroll(self, dst: str) -> LayerInfo:
         for attempt in range(ENROL_ATTEMPTS):
@@ -79,6 +86,7 @@ class LayerIpcp(Ipcp):
                 raise client.error or IpcpStateError("there was no answer")
             if client.offset > CLOCK_OFFSET:
                 self.ctx.log.warning("[%s] Clock offset above threshold.", client.id.hex())
+            self._with = dst
             try:
                 info = await self._join(client.layer)
             except OuroError as e:
@@ -104,6 +112,8 @@ class LayerIpcp(Ipcp):
             self.ctx.log.warning("Enrollment failed: %s", e)
             return
         name = server.id.hex() if server.id is not None else "?"
+        self._enrolled_here += server.result == 0
+        self._failed_here += server.result != 0
         if server.result == 0:
             self.ctx.log.info("[%s] Enrollment completed.", name)
         else:

@@ -1,0 +1,121 @@
+"""A layer's configuration: from options, over the wire, to policies; and as the prototype sent it."""
+
+from typing import Any
+
+import pytest
+from attrs import evolve
+from ouro_unicast.config import UnicastConfig, described, layer_info, policies
+from ouro_unicast.enrolment import EnrolmentClient, EnrolmentServer
+from ouro_unicast.wire import oep
+from unicast_captures import packets
+
+from ouro_core.model.config import parse_config, to_text
+from ouro_core.model.errors import ConfigError, OuroError, WireError
+from ouro_core.model.layer import LayerInfo
+from ouro_core.model.names import HashAlgorithm
+from ouro_core.plugins import PluginHost
+
+NET = LayerInfo("net")
+
+
+@pytest.fixture(scope="module")
+def plugins() -> PluginHost:
+    pytest.importorskip("ouro_dht")
+    return PluginHost()
+
+
+def test_defaults_are_the_prototypes(plugins: PluginHost) -> None:
+    """Unicast.md 17.2, where only the peer is another."""
+    layer = described(NET, UnicastConfig(), plugins)
+    assert layer == oep.Layer("net", 1, oep.UNICAST, oep.Unicast(
+        4, 8, 60, 0, oep.LinkState(0, 4, 15, 60), 0, bytes.fromhex("080310081880a3052084072884073000"), 0, 1
+    ))  # fmt: skip
+
+
+def test_a_recorded_enrolment(plugins: PluginHost) -> None:
+    """What the prototype sent makes a layer; who enrols with us gets the same, but for the peer."""
+    said = [p.payload for p in packets("seg-h1-h2.pcap")[2:5]]
+    request, response = oep.EnrolRequest.decode(said[0]), oep.EnrolResponse.decode(said[1])
+    client = EnrolmentClient(request.id, oep.UNICAST, 0.0, response.seconds + response.nanoseconds * 1e-9)
+    assert client.datagrams_to_send(0.0) == [said[0]]
+    client.receive(said[1], 0.001)
+    client.acknowledge()
+    assert client.datagrams_to_send(0.0) == [said[2]]
+    assert client.layer is not None
+    assert client.offset == pytest.approx(0.001)
+    chosen = policies(client.layer, plugins)
+    assert (chosen.routing.name, chosen.pff.name, chosen.directory.name) == ("link_state", "simple", "dht")
+    assert (chosen.authority.name, chosen.congestion.name) == ("flat", "mb-ecn")
+    assert chosen.peer == 859278658
+    assert layer_info(client.layer) == LayerInfo("uni", HashAlgorithm.SHA3_256)
+    unicast = client.layer.unicast
+    assert unicast is not None
+    again = chosen.directory.encode_config(chosen.directory_config, chosen.peer)
+    assert again == unicast.directory_settings
+    server = EnrolmentServer(client.layer, 0.0, response.seconds + response.nanoseconds * 1e-9)
+    server.receive(said[0], 0.0)
+    (ours,) = server.datagrams_to_send(0.0)
+    assert oep.EnrolResponse.decode(ours).layer == response.layer
+    server.receive(said[2], 0.0)
+    assert server.result == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"routing": "link-state"},
+        {"routing": "lfa", "congestion": "none", "max_ttl": "255"},
+        {"routing": "ecmp", "ls_t_recalc": "1", "ls_t_update": "2", "ls_t_timeo": "5"},
+        {"directory": "DHT", "dht_alpha": "5", "dht_k": "20"},
+    ],
+)
+def test_options_arrive_at_policies(plugins: PluginHost, options: dict[str, str]) -> None:
+    config = parse_config(UnicastConfig, options)
+    layer = described(NET, config, plugins)
+    encoded = oep.EnrolResponse(bytes(8), 0, 0, 0, layer).encode()
+    travelled = oep.EnrolResponse.decode(encoded).layer
+    assert travelled == layer
+    chosen = policies(travelled, plugins)
+    assert chosen.routing.name == config.routing
+    assert chosen.congestion.name == config.congestion
+    assert chosen.routing_config.ls_t_timeo == config.ls_t_timeo
+    assert chosen.directory_config.dht_k == config.dht_k
+    assert parse_config(UnicastConfig, to_text(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"max_ttl": 0}, "0 hops"),
+        ({"max_ttl": 256}, "256 hops"),
+        ({"link_state": None}, "not which"),
+        ({"routing": 3}, "routing policy 3"),
+        ({"link_state": oep.LinkState(3)}, "policy 3"),
+        ({"link_state": oep.LinkState(0, 4, 60, 60)}, "ls_t_timeo"),
+        ({"link_state": oep.LinkState(0, 0, 15, 60)}, "ls_t_recalc"),
+        ({"directory": 9}, "directory policy 9"),
+        ({"address_authority": 1}, "addr_auth policy 1"),
+        ({"congestion": 2}, "congestion policy 2"),
+        ({"congestion": 255}, "congestion policy 255"),
+        ({"congestion": 255, "named": (("congestion", "magic"),)}, "magic"),
+    ],
+)
+def test_layers_that_cannot_be(plugins: PluginHost, change: dict[str, Any], why: str) -> None:
+    layer = described(NET, UnicastConfig(), plugins)
+    assert layer.unicast is not None
+    with pytest.raises(OuroError, match=why):
+        policies(evolve(layer, unicast=evolve(layer.unicast, **change)), plugins)
+
+
+@pytest.mark.parametrize("settings", [None, b"", b"\xff", b"\x08\x03"])
+def test_a_directory_without_its_settings(plugins: PluginHost, settings: bytes | None) -> None:
+    layer = described(NET, UnicastConfig(), plugins)
+    assert layer.unicast is not None
+    with pytest.raises((WireError, ConfigError)):
+        policies(evolve(layer, unicast=evolve(layer.unicast, directory_settings=settings)), plugins)
+
+
+@pytest.mark.parametrize("hash", [4, 5, 6, 255])
+def test_hashes_that_nobody_uses(plugins: PluginHost, hash: int) -> None:
+    with pytest.raises(ConfigError, match="SHA3"):
+        layer_info(oep.Layer("net", hash, oep.UNICAST))
