@@ -89,7 +89,7 @@ class Line:
         last: list[Done] = []
 
         def good() -> bool:
-            last.append(self.hosts[source - 1].ping(name, *options))
+            last.append(_ping(self.hosts[source - 1], name, options))
             return last[-1].returncode == 0 and " 3 received" in last[-1].stdout
 
         try:
@@ -98,6 +98,15 @@ class Line:
             logs = "".join(f"\n--- host {n}\n{host.log()[-3000:]}" for n, host in enumerate(self.hosts, 1))
             raise AssertionError(f"{e}\n{last[-1].stdout}{last[-1].stderr}{logs}") from None
         return last[-1]
+
+
+def _ping(host: InteropHost, name: str, options: Sequence[str]) -> Done:
+    """Three packets, as long as it takes: a client that is killed while it asks blocks the prototype for good."""
+    words = ("oping", "-n", name, "-c", "3", "-i", "100", *options)
+    try:
+        return host.run(*words)
+    except subprocess.TimeoutExpired as e:
+        return subprocess.CompletedProcess(words, -9, str(e.stdout or b""), "it took too long")
 
 
 def _again(host: InteropHost, *words: str) -> None:
