@@ -25,7 +25,8 @@ LAYER: Final = "lay"
 NAMES: Final = {OuroHost: "at-ours", PrototypeHost: "at-theirs"}
 PATIENCE: Final = 12.0
 COUNT: Final = 10
-ATTEMPTS: Final = 6
+ATTEMPTS: Final = 4
+DAEMONS: Final = 3
 ADDRESSES: Final = ("10.84.0.1", "10.84.0.2")
 
 
@@ -53,25 +54,36 @@ def pair(type_name: str) -> Iterator[tuple[OuroHost, PrototypeHost]]:
 
 
 def ping(client: InteropHost, name: str, qos: str) -> str:
-    """What `oping` printed; again when the prototype lost the allocation."""
+    """What `oping` printed; again when the prototype lost the allocation, which it does, and at last nothing."""
     words = ("oping", "-n", name, "-c", str(COUNT), "-i", "50", "-q", qos)
     for _ in range(ATTEMPTS):
         with contextlib.suppress(subprocess.TimeoutExpired):
             done = client.run(*words, timeout=PATIENCE)
             if "Failed to allocate flow" not in done.stdout:
                 return done.stdout + done.stderr
-    raise AssertionError(f"no flow to {name}\n{client.log()[-3000:]}")
+    return ""
 
 
 @pytest.mark.parametrize("type_name", ["eth-dix", "udp4"])
 def test_oping(type_name: str) -> None:
-    with pair(type_name) as (ours, theirs):
-        for client, name in ((ours, NAMES[PrototypeHost]), (theirs, NAMES[OuroHost])):
-            for qos in ("best", "data", "voice", "video"):
-                text = ping(client, name, qos)
-                found = re.search(r"(\d+) packets transmitted, (\d+) received, (\d+) out-of-order", text)
-                assert found, text
-                sent, received, late = map(int, found.groups())
-                assert (sent, late) == (COUNT, 0), text
-                # what it drops itself, when two of its threads read one ring (flows.md 7.6 d), only `data` sends again
-                assert received == COUNT if qos == "data" else received >= COUNT // 2, (qos, text)
+    left = [(kind, qos) for kind in (OuroHost, PrototypeHost) for qos in ("best", "data", "voice", "video")]
+    for _ in range(DAEMONS):
+        with pair(type_name) as (ours, theirs):
+            while left:
+                kind, qos = left[0]
+                client, server = (ours, PrototypeHost) if kind is OuroHost else (theirs, OuroHost)
+                text = ping(client, NAMES[server], qos)
+                if not text:
+                    break  # it does not always live on (flows.md 7.6): with daemons just started
+                check(text, qos)
+                del left[0]
+    assert not left
+
+
+def check(text: str, qos: str) -> None:
+    """What the prototype itself drops, when two of its threads read one ring (7.6 d), only `data` sends again."""
+    found = re.search(r"(\d+) packets transmitted, (\d+) received, (\d+) out-of-order", text)
+    assert found, text
+    sent, received, late = map(int, found.groups())
+    assert (sent, late) == (COUNT, 0), text
+    assert received == COUNT if qos == "data" else received >= COUNT // 2, (qos, text)
