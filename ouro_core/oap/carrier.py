@@ -90,8 +90,7 @@ class Carrier(Generic[P]):
     """The extension of one management component. P: the address of a peer, hashable.
 
     Fragments are for messages that have no room in one, and for no others: a message that fits is sent as the
-    prototype sends it, by the component itself. `ouro_core.ipcp.carrier.CarrierDriver.send` does all of that for a
-    component that lives in an asyncio loop; another does
+    prototype sends it, by the component itself (`ouro_core.shim.Management` does all of it for its users):
 
         if len(message) <= limit: send it plainly
         elif Capability.FRAGMENTS in (carrier.known(peer, now) or Capability(0)): carrier.send(peer, message, room, now)
