@@ -316,8 +316,8 @@ class EventSet(ABC):
     def remove(self, end: FlowEnd) -> None: ...
     @abstractmethod
     def wait(self, timeout: float | None = None) -> list[tuple[FlowEnd, Event]]:
-        """Level-triggered and merged: one entry an end, all its events or-ed. FlowTimeout. Spins on credit, then
-        sleeps.
+        """One entry an end, all its events or-ed: PACKET as long as there are some, the others once, when they
+        happen, so DEALLOC may come with packets that are still to be read. FlowTimeout. Spins on credit, then sleeps.
         """
 
     @abstractmethod

@@ -24,14 +24,16 @@ class Reader:
         self._events.add(end)
         end.set_options(NON_BLOCKING)
         self._packets: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._ended = False
         self._loop.add_reader(self._events, self._wake)
 
     def _wake(self) -> None:
         for end, what in self._events.poll():
+            self._ended |= bool(what & Event.DEALLOC)  # told once, perhaps with packets before it
             if what & Event.PACKET:
                 for data in end.read_many(64):
                     self._packets.put_nowait(data)
-            elif what & Event.DEALLOC:
+            if self._ended and not end.queued()[0]:
                 self._packets.put_nowait(None)
 
     async def read(self) -> bytes | None:

@@ -33,8 +33,10 @@ def serve(settings: Settings) -> int:
     """Run the server until a signal comes; returns the exit status."""
     if sys.stdout is sys.__stdout__:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    server = (_BusyServer if settings.busy else _Server)(settings)
+    on_end(server.end)  # before anybody can know that it is there
     say(f"Ouroboros ping server started.{' [busy-poll]' if settings.busy else ''}")
-    return (_BusyServer if settings.busy else _Server)(settings).run()
+    return server.run()
 
 
 @define(eq=False)
@@ -65,7 +67,6 @@ class _Server:
 
     def run(self) -> int:
         """Serve; returns the exit status."""
-        on_end(self.end)
         threading.Thread(target=self.accept, daemon=True).start()
         sweep = time.monotonic()
         while self.status is None:
@@ -138,7 +139,6 @@ class _BusyServer:
 
     def run(self) -> int:
         """Serve; returns the exit status."""
-        on_end(self.end)
         flow = accept()
         if flow is None:
             return 1
