@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import pytest
 
@@ -27,6 +27,8 @@ from ouro_core.model.errors import WouldBlock
 __all__ = ["BLOCKING", "GEOMETRY", "NON_BLOCKING", "Background", "Bench", "Kit", "drain", "eventually", "fill"]
 
 T = TypeVar("T")
+USER: Final = os.getuid() or 1000
+"""Whose clients are not of the shared domain; only root can make memory for somebody else."""
 
 GEOMETRY = Geometry((SizeClass(256, 8192), SizeClass(2048, 8192), SizeClass(16384, 64)))
 BLOCKING = Options(read_timeout=30.0, write_timeout=30.0)
@@ -103,7 +105,7 @@ class Background(Generic[T]):
 class Bench:
     """A broker and its clients. Client ids and flow ids count up."""
 
-    def __init__(self, system: type[PacketSystem], geometry: Geometry = GEOMETRY, uid: int = 1000) -> None:
+    def __init__(self, system: type[PacketSystem], geometry: Geometry = GEOMETRY, uid: int = USER) -> None:
         self.system = system
         self.broker = system.broker(geometry, geometry)
         self.uid = uid
@@ -161,7 +163,7 @@ class Kit:
     """Base of all parts of the kit."""
 
     system: ClassVar[type[PacketSystem]]
-    user_uid: ClassVar[int] = os.getuid() or 1000
+    user_uid: ClassVar[int] = USER
     """Whose pool the tests with a user use. Only root may make one for somebody else."""
 
     @pytest.fixture
