@@ -51,11 +51,16 @@ QUEUE: Final = 256
 
 _PEER_DELAY: Final = ACK_DELAY + 0.005
 """Seconds: a prototype's acknowledgement, with a tick of its timers."""
-_LONGEST_WAIT: Final = 5.0
+_LONGEST_WAIT: Final = 1.0
 _BURST: Final = 32
 _PAUSE: Final = 0.005
 _SELDOM: Final = 0.001
 """Seconds between two measurements of the round trip."""
+_UNSURE: Final = 300_000_000
+"""Nanoseconds that the first measured round trip counts at most if it is one of a packet that was sent again. The
+answer to that one may have been lost, and what came be the peer's next: the time-out must not become longer than it
+began.
+"""
 _REPEATS: Final = 3
 _RENDEZVOUS: Final = 0.100
 _GIVE_UP: Final = 1.0
@@ -225,7 +230,8 @@ class Sender:
             self._doubled = self._repeats = 0
             self._wait = self._next_wait()
         if (sent >= self._timed and again == -inf) or not self.round_trip.samples:
-            self.round_trip.sample(int((now - max(sent, again)) * 1e9))
+            measured = int((now - max(sent, again)) * 1e9)
+            self.round_trip.sample(measured if again == -inf else min(measured, _UNSURE))
             self._timed = now + _SELDOM
             self._wait = self._next_wait()
         if count == len(times):

@@ -10,6 +10,7 @@ Below its directory it makes two files:
 import asyncio
 import contextlib
 import json
+import random
 from pathlib import Path
 
 from attrs import frozen
@@ -44,7 +45,7 @@ class MediumConfig:
     """Where the two files are."""
 
     directory: str = option(parse=text(255), help="directory")
-    lose: int = option(0, parse=integer(0, 100), help="every so manyth packet is lost; 0: none is")
+    lose: int = option(0, parse=integer(0, 100), help="so many packets of a hundred are lost")
     answers: bool = option(False, parse=boolean, help="whether peers answer a probe, as Ouro nodes do")
 
 
@@ -57,7 +58,7 @@ class MediumIpcp(Ipcp):
     def __init__(self, context: IpcpContext) -> None:
         super().__init__(context)
         self._hashes: set[bytes] = set()
-        self._carried = 0
+        self._chance = random.Random(1)
         self._peers: dict[int, int] = {}
         self._ends: dict[int, FlowEnd] = {}
         self._listening = contextlib.AsyncExitStack()
@@ -117,8 +118,8 @@ class MediumIpcp(Ipcp):
                 while other is not None:
                     packet = end.read()
                     self._record(packet)
-                    self._carried += 1
-                    if not self._lose or self._carried % self._lose:
+                    # By chance: a fixed rhythm of losses can fall in step with that of resending.
+                    if self._chance.randrange(100) >= self._lose:
                         other.write(packet)
 
     def _record(self, data: bytes) -> None:

@@ -155,7 +155,7 @@ def test_what_is_sent_again_is_encrypted_again(tmp_path: Path) -> None:
     secure(tmp_path, "aes-256-gcm")
     config = (
         f'[irmd]\ndirect = false\nsecurity = "{tmp_path}/security"\n[name.srv]\n'
-        f'[medium.m]\nbootstrap = "m"\nreg = ["srv"]\ndirectory = "{tmp_path}"\nlose = "3"\n'
+        f'[medium.m]\nbootstrap = "m"\nreg = ["srv"]\ndirectory = "{tmp_path}"\nlose = "33"\n'
     )
     host = Host(tmp_path, config)
     host.environment |= medium.install(tmp_path / "site")
