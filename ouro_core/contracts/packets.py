@@ -166,7 +166,7 @@ class Options:
     write_blocking: bool = True
     partial_read: bool = True  # flows.md 3.3
     deliver_empty: bool = False  # True at IPCPs: empty packets (keep-alives) are data there
-    spin: float = 100e-6  # longest busy wait before sleep, paid from credit; 0 = never
+    spin: float = 100e-6  # busy wait before sleep, paid from credit; longer where that promises success; 0 = never
 
 
 # ---------------------------------------------------------------- ends

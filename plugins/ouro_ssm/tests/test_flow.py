@@ -203,6 +203,27 @@ def test_timeouts_are_kept(host: Any, spin: float) -> None:
     assert len([b.read() for _ in range(1023)]) == 1023
 
 
+def test_who_always_waits_long_learns_not_to_spin(host: Any) -> None:
+    """40 waits of 10 ms with a millisecond of patience, for which the credit would do, cost 40 ms of processor time."""
+    a, b = host.joined()
+    b.set_options(Options(spin=1e-3, read_timeout=30.0))
+    spent: list[float] = []
+
+    def read() -> None:
+        b.read()
+        before = time.thread_time()
+        for _ in range(40):
+            b.read()
+        spent.append(time.thread_time() - before)
+
+    thread, _ = background(read)
+    for _ in range(41):
+        time.sleep(0.01)
+        a.write(b"x")
+    thread.join(30)
+    assert spent[0] < 0.015
+
+
 def test_a_sleeping_writer_goes_on_at_half_empty(host: Any) -> None:
     a, b = host.joined()
     a.set_options(Options(spin=0.0, write_timeout=30.0))

@@ -208,6 +208,7 @@ cdef class EventSet:
     cdef int watching                # how often this set is among the watchers
     cdef bint signalled
     cdef Spin spinning
+    cdef int64_t idle                # since when a caller of `spin` may sleep; 0: it does not
     cdef object __weakref__
 
     def __cinit__(self, Loop loop not None):
@@ -357,17 +358,24 @@ cdef class EventSet:
         self._check()
         # Nobody has to ring for who looks himself. What comes without a bell is for `poll`, which the caller does next.
         cdef bint alone = self.loop.watchers == self.watching
+        cdef int64_t now
         if self.pending or self.loop.anything():
             return True
         if alone:
             self.loop.disarm()
-        if self._spin(0, 100000):
+        now = ou_now()
+        if self.idle:                # what was waited for in vain came while the caller slept
+            spin_learn(&self.spinning, now - self.idle, PATIENCE)
+            self.idle = 0
+        if self._spin(0):
+            spin_learn(&self.spinning, ou_now() - now, PATIENCE)
             return True
+        self.idle = now
         if alone and self.watching:
             self.loop.arm()
         return len(self.pending) > 0 or self.loop.anything()
 
-    cdef bint _spin(self, int64_t end, int64_t longest):
+    cdef bint _spin(self, int64_t end):
         """`end`: of the wait, 0: none."""
         cdef uint64_t *summaries[8]
         cdef int turn, i, count = 0
@@ -379,7 +387,7 @@ cdef class EventSet:
             count += 1
         keep = list(self.loop.own)   # the mappings, while the GIL is released
         now = start = ou_now()
-        until = now + spin_budget(&self.spinning, now, longest)
+        until = now + spin_budget(&self.spinning, now, PATIENCE)
         if end and until > end:
             until = end
         with nogil:
@@ -392,8 +400,7 @@ cdef class EventSet:
                 if not hit:
                     now = spin_yield(now)
         del keep
-        if not hit:
-            self.spinning.credit -= now - start
+        spin_ended(&self.spinning, hit, start, now, PATIENCE)
         return hit or len(self.pending) > 0
 
     def wait(self, timeout=None):
@@ -408,8 +415,9 @@ cdef class EventSet:
             now = ou_now()
             if end and now >= end:
                 raise FlowTimeout(f"no event within {timeout} s")
-            if not self._spin(end, 100000):
+            if not self._spin(end):
                 self._sleep(end)
+            spin_learn(&self.spinning, ou_now() - now, PATIENCE)
             self._check()
 
     cdef _sleep(self, int64_t end):

@@ -85,12 +85,14 @@ cdef class FlowEnd:
     cdef _await_read(self, int64_t now, int64_t end):
         cdef EndCore e = self.core
         cdef int rc = 0
+        cdef int64_t start = now
         e.readers += 1
         with nogil:
             if not spin_read(e, self.token, now):
                 now = ou_now() if end >= 0 else 0
                 if end < 0 or now < end:
                     rc = sleep_read(e, self.token, end - now if end >= 0 else -1)
+            spin_learn(&e.read_spin, ou_now() - start, e.longest_spin)
         e.readers -= 1
         if e.token < 0:
             self._unmap()
@@ -270,12 +272,14 @@ cdef class FlowEnd:
     cdef _await_slot(self, int64_t now, int64_t end):
         cdef EndCore e = self.core
         cdef int rc = 0
+        cdef int64_t start = now
         e.writers += 1
         with nogil:
             if not spin_write(e, self.token, now):
                 now = ou_now() if end >= 0 else 0
                 if end < 0 or now < end:
                     rc = sleep_write(e, self.token, end - now if end >= 0 else -1)
+            spin_learn(&e.write_spin, ou_now() - start, e.longest_spin)
         self._back_from_write(rc)
 
     cdef _await_block(self, size_t length, int64_t now, int64_t end, bint hungry):
@@ -290,7 +294,7 @@ cdef class FlowEnd:
             with nogil:
                 now = spin_yield(now)
         if now >= until:
-            e.write_spin.credit -= now - start
+            spin_ended(&e.write_spin, False, start, now, e.longest_spin)
             armed = ou_arm_also(keep.view.waiter, FUTEX | HUNGRY if hungry else FUTEX)
             ou_fence_after_rmw()
             if not self._block_free(length, hungry):

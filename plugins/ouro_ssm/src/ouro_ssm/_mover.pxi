@@ -320,19 +320,21 @@ cdef bint spin_mover(Mover *m) noexcept nogil:
     if m.no_spin:
         return False
     now = start = ou_now()
-    end = now + spin_budget(&m.spin, now, 100000)
+    end = now + spin_budget(&m.spin, now, PATIENCE)
     if end > m.wake_at:
         end = m.wake_at
     while now < end:
         for turn in range(TURN):
             ou_pause()
             if anything(m):
+                spin_ended(&m.spin, True, start, now, PATIENCE)
                 return True
         quiescent(m)
         if m.probe(m):
+            spin_ended(&m.spin, True, start, now, PATIENCE)
             return True
         now = spin_yield(now)
-    m.spin.credit -= now - start
+    spin_ended(&m.spin, False, start, now, PATIENCE)
     return False
 
 
@@ -374,13 +376,21 @@ cdef void sleep_mover(Mover *m) noexcept nogil:
 
 cdef void *run_mover(void *argument) noexcept nogil:
     cdef Mover *m = <Mover *> argument
+    cdef int64_t now, idle = 0       # since when there is nothing to do; 0: there is
     while not ou_load(&m.stopping):
         quiescent(m)
         collect(m)
         m.wake_at = NO_TIME
-        if m.turn(m, ou_now()) or spin_mover(m):
+        now = ou_now()
+        if m.turn(m, now):
+            if idle:
+                spin_learn(&m.spin, now - idle, PATIENCE)
+                idle = 0
             continue
-        sleep_mover(m)
+        if not idle:
+            idle = now
+        if not spin_mover(m):
+            sleep_mover(m)
     publish_touched(m)
     ou_store_release(&m.ended, 1)
     ou_futex_wake(&m.ended)

@@ -1,40 +1,70 @@
 # Rings: what happens to a packet, without Python. One producer, one consumer; both sides keep private copies of their
 # own index and of what they last saw of the other's.
 
-ctypedef struct Spin:                # credit of one sleeper; times in ns
+# Spinning. A wait costs nothing if what comes arrives while the waiter looks, and two context switches and perhaps a
+# halted processor otherwise. So a waiter looks first, on credit: what was looked in vain is paid from an eighth of the
+# wall time. And it learns how long to look: whoever answers requests that come at a pace waits long for the next one,
+# and briefly for the answer of the next hop. So waits that follow a short one and those that follow a long one are
+# expected to take as long as the last of their kind. Where that is more than anybody should look, it sleeps at once.
+
+ctypedef struct Spin:                # of one sleeper; times in ns
     int64_t credit
     int64_t since
+    int64_t took[2]                  # the last wait after a short one, and after a long one
+    int was_long                     # the last wait
 
 cdef enum:
     CREDIT_CAP = 2000000
-    GUARD = 500000                   # a sched_yield that took longer gave a time slice to somebody who computes
+    STRETCH = 3                      # so many times its patience a sleeper looks when that promises success
+    PATIENCE = 100000                # a mover's or an event set's
+    GUARD = 500000                   # a sched_yield that took longer gave a time slice away
+    AGAIN = 50000000                 # and one more so soon afterwards: to somebody who computes
     TURN = 8                         # PAUSEs before each sched_yield
 
 cdef int64_t guard_until = 0         # of the whole process; racing threads at worst spin once too often
 cdef int64_t guard_length = OU_GUARD_MIN
+cdef int64_t guard_late = 0          # the last sched_yield that took so long
 
 
 cdef inline int64_t spin_budget(Spin *s, int64_t now, int64_t longest) noexcept nogil:
-    """How long this sleeper may look before it sleeps."""
-    if now < guard_until:
+    """How long this sleeper may look before it sleeps. `longest`: without a reason to look longer."""
+    cdef int64_t expected = s.took[s.was_long]
+    if now < guard_until or expected > STRETCH * longest:
         return 0
     s.credit += (now - s.since) >> 3
     s.since = now
     if s.credit > CREDIT_CAP:
         s.credit = CREDIT_CAP
+    if s.credit < expected:
+        return 0
+    if 2 * expected > longest:
+        longest = min(2 * expected, STRETCH * longest)
     return longest if longest < s.credit else s.credit
+
+
+cdef inline void spin_ended(Spin *s, bint hit, int64_t start, int64_t now, int64_t longest) noexcept nogil:
+    """Who looked since `start` found something, or goes to sleep: the time is paid, but for a hit within `longest`."""
+    s.credit -= max(now - start - longest, 0) if hit else now - start
+
+
+cdef inline void spin_learn(Spin *s, int64_t took, int64_t longest) noexcept nogil:
+    """A wait is over, looking and sleeping together."""
+    s.took[s.was_long] = took
+    s.was_long = took > STRETCH * longest
 
 
 cdef int64_t spin_yield(int64_t now) noexcept nogil:
     """Lets others run; returns the time after. Guards against those who do not give the processor back soon."""
-    global guard_until, guard_length
+    global guard_until, guard_length, guard_late
     sched_yield()
     cdef int64_t after = ou_now()
     if after - now > GUARD:
-        if now - guard_until > OU_GUARD_MAX:
-            guard_length = OU_GUARD_MIN
-        guard_until = after + guard_length
-        guard_length = guard_length * 2 if guard_length * 2 < OU_GUARD_MAX else OU_GUARD_MAX
+        if now - guard_late < AGAIN:
+            if now - guard_until > OU_GUARD_MAX:
+                guard_length = OU_GUARD_MIN
+            guard_until = after + guard_length
+            guard_length = guard_length * 2 if guard_length * 2 < OU_GUARD_MAX else OU_GUARD_MAX
+        guard_late = after
     return after
 
 
@@ -383,9 +413,10 @@ cdef bint spin_read(EndCore e, int64_t token, int64_t now) noexcept nogil:
         for turn in range(TURN):
             ou_pause()
             if read_over(e, token):
+                spin_ended(&e.read_spin, True, start, now, e.longest_spin)
                 return True
         now = spin_yield(now)
-    e.read_spin.credit -= now - start
+    spin_ended(&e.read_spin, False, start, now, e.longest_spin)
     return read_over(e, token)
 
 
@@ -396,9 +427,10 @@ cdef bint spin_write(EndCore e, int64_t token, int64_t now) noexcept nogil:
         for turn in range(TURN):
             ou_pause()
             if space(e, token, RING - 64):
+                spin_ended(&e.write_spin, True, start, now, e.longest_spin)
                 return True
         now = spin_yield(now)
-    e.write_spin.credit -= now - start
+    spin_ended(&e.write_spin, False, start, now, e.longest_spin)
     return space(e, token, HALF)
 
 

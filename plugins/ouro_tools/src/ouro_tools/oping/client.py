@@ -36,6 +36,8 @@ _FD: Final = 64
 """The number of a tool's first flow, in the words of the prototype."""
 _SHORTEST: Final = 60e-6
 """Seconds that an interval of 0 takes: as long as the prototype, which sleeps for nothing, is asleep."""
+_SLACK: Final = 50e-6
+"""Seconds by which Linux prolongs each sleep, unless it is told otherwise (timer slack)."""
 _OVER: Final = (FlowDown, FlowPeer, NotAllocated, BadDescriptor)
 """A flow that will not come back."""
 _SPINS: Final = 1024
@@ -167,7 +169,7 @@ class Paced(_Test):
             if now >= due:
                 return True
             if statistics.received >= statistics.sent and due != inf:
-                time.sleep(due - now)  # no reply is under way
+                time.sleep(max(due - now - _SLACK, 1e-9))  # no reply is under way
                 return True
             self.flow.read_timeout = max(min(due, self._last + self.patience) - now, 0)
         return False
