@@ -6,12 +6,14 @@ to do and stay.
 
 Whoever can make us work is a *peer*: a user of this host, or one name as seen by one IPCP (more of a remote requester
 nobody can know). Each peer has a queue of its own, and the queues take turns. There are bounds for one peer and for
-all, and a deadline for each job. A peer's job beyond the first bound is refused; beyond the second, the last one of the
-peer with most of them. While there is more than one worker, one peer never has all of them. So a flood makes the names
-slow that it is for, and nothing else.
+all. A peer's job beyond the first is refused; beyond the second, the last one of the peer with most of them. While
+there is more than one worker, one peer never has all of them. So a flood makes the names slow that it is for, and
+nothing else.
 
-A job that its caller gave up is finished all the same, unless it did not begin yet. A worker that takes longer than the
-deadline is killed. One that dies takes the job with it: the caller gets an error, and the next job a new worker.
+Workers give way to everybody, so on a busy machine an honest signature takes many times its processor time. What is
+bounded is therefore what a job costs; and how long it takes only by how long an allocation waits for anything. A worker
+beyond either is killed. One that dies takes the job with it: the caller gets an error, and the next job a new worker. A
+job that its caller gave up is finished all the same, unless it did not begin yet.
 """
 
 import asyncio
@@ -24,6 +26,7 @@ from typing import Any, Final, TypeVar
 from attrs import define, field, frozen
 
 from ..ipcp.launcher import IpcpHandle, Launcher
+from ..ipcp.process import processor_time
 from ..model.errors import FlowTimeout, IpcpError, OuroError, OutOfMemory, TooLong
 from ..model.log import logger
 from ..model.zygote_requests import WorkerJob, WorkerResult
@@ -34,8 +37,12 @@ __all__ = ["WorkerPool", "WorkersView"]
 log = logger("irmd/worker")
 R = TypeVar("R")
 
-DEADLINE: Final = 3.0
-"""Seconds that a job may wait and take."""
+PROCESSOR: Final = 5.0
+"""Seconds of processor time that a job may take: three times the dearest signature there is (SLH-DSA-SHAKE-192s)."""
+PATIENCE: Final = 20.0
+"""Seconds that a job may wait and take: so long an allocation waits, and a request is good for (oap.md 1.6)."""
+_LOOK: Final = 0.05
+"""Seconds between two looks at a worker that is near its end and gets no processor."""
 MAX_JOBS: Final = 256
 """Jobs that may wait for a worker."""
 MAX_JOBS_PER_PEER: Final = 16
@@ -58,6 +65,10 @@ class _Worker:
 
     handle: IpcpHandle | None = None
     task: _Task | None = None
+    until: float = 0.0
+    """When it has had its task for too long."""
+    spent: float = 0.0
+    """Processor time that it may have used by then, since it was started."""
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
 
@@ -94,7 +105,7 @@ class WorkerPool:
         if not self._launcher.processes or not job.slow(self._suites):
             return job.run(self._suites)
         task = self._enqueue(peer, pickle.dumps(job))
-        timer = asyncio.get_running_loop().call_later(DEADLINE, self._overdue, task)
+        timer = asyncio.get_running_loop().call_later(PATIENCE, self._overdue, task, f"{PATIENCE:g} s")
         try:
             result: R = await task.future
             return result
@@ -102,12 +113,10 @@ class WorkerPool:
             timer.cancel()
             self._withdraw(task)
 
-    def _overdue(self, task: _Task) -> None:
+    def _overdue(self, task: _Task, limit: str) -> None:
         if not task.future.done():
             self._counters["overdue"] += 1
-            task.future.set_exception(
-                FlowTimeout(f"the cryptography of this allocation was not done within {DEADLINE:g} s")
-            )
+            task.future.set_exception(FlowTimeout(f"the cryptography of this allocation was not done within {limit}"))
 
     def view(self) -> WorkersView:
         """Counts, those of jobs since the start."""
@@ -213,9 +222,21 @@ class WorkerPool:
     def _assign(self, worker: _Worker, handle: IpcpHandle, task: _Task) -> None:
         worker.task = task
         self._running[task.peer] += 1
-        worker.timer = asyncio.get_running_loop().call_later(DEADLINE, handle.kill)
+        worker.until = asyncio.get_running_loop().time() + PATIENCE
+        worker.spent = processor_time(handle.pid) + PROCESSOR
+        self._watch(worker, handle, task)
         reply = asyncio.ensure_future(handle.call(WorkerJob(task.job)))
         reply.add_done_callback(lambda done: self._done(worker, task, done))
+
+    def _watch(self, worker: _Worker, handle: IpcpHandle, task: _Task) -> None:
+        """Kill it when it had its task for too long; else look again when that can be so."""
+        loop = asyncio.get_running_loop()
+        processor, patience = worker.spent - processor_time(handle.pid), worker.until - loop.time()
+        if processor > 0 and patience > 0:
+            worker.timer = loop.call_later(max(min(processor, patience), _LOOK), self._watch, worker, handle, task)
+            return
+        self._overdue(task, f"{PROCESSOR:g} s of processor time" if patience > 0 else f"{PATIENCE:g} s")
+        handle.kill()
 
     def _done(self, worker: _Worker, task: _Task, reply: "asyncio.Future[WorkerResult]") -> None:
         if worker.timer is not None:

@@ -37,7 +37,7 @@ from ouro_core import OuroError, flow_alloc
 for _ in sys.stdin:
     before = time.perf_counter()
     try:
-        with flow_alloc("srv", timeout=30) as flow:
+        with flow_alloc("srv", timeout=60) as flow:
             took = time.perf_counter() - before
             for size in 1, 1400:
                 packet = os.urandom(size)

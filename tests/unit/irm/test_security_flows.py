@@ -632,7 +632,7 @@ async def test_a_worker_that_dies_costs_one_allocation(served: Network) -> None:
 
 
 async def test_a_worker_that_hangs_is_killed(served: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "DEADLINE", 0.3)
+    monkeypatch.setattr(workers, "PATIENCE", 0.3)
     stop(served)
     accepted = served.server.accept(timeout=WAIT)
     with pytest.raises((FlowTimeout, IpcpError)):
@@ -640,8 +640,49 @@ async def test_a_worker_that_hangs_is_killed(served: Network, monkeypatch: pytes
     with pytest.raises((FlowTimeout, IpcpError)):
         await accepted
     await until(lambda: served.host.irm.workers.view().died)
-    monkeypatch.setattr(workers, "DEADLINE", WAIT)
+    monkeypatch.setattr(workers, "PATIENCE", WAIT)
     await served.encrypted()
+
+
+class Endless:
+    """A job that keeps a processor busy from where the worker reads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return exec, ("while True: pass",)
+
+    def slow(self, suites: object) -> bool:
+        return True
+
+
+async def test_a_worker_that_uses_too_much_processor_time_is_killed(
+    served: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "PROCESSOR", 0.3)
+    monkeypatch.setattr(workers, "PATIENCE", 10 * WAIT)
+    pool = served.host.irm.workers
+    endless: Any = Endless()
+    async with asyncio.timeout(WAIT):
+        with pytest.raises(FlowTimeout, match=r"0\.3 s of processor time"):
+            await pool.run("peer", endless)
+    await until(lambda: pool.view().died)
+    assert pool.view().overdue == 1
+    monkeypatch.setattr(workers, "PROCESSOR", WAIT)
+    await served.encrypted()
+
+
+async def test_a_worker_that_gets_no_processor_is_waited_for(served: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives way to all others: what it is late through is not its fault."""
+    monkeypatch.setattr(workers, "PROCESSOR", 0.3)
+    stop(served)
+    accepted = served.server.accept(timeout=WAIT)
+    request = served.arrive(served.request(Security(Encryption(kex="X448"))))
+    await at_work(served)
+    await asyncio.sleep(1.0)
+    go_on(served)
+    close_grants(await request)
+    await served.server.dealloc((await accepted).flow_id)
+    view = served.host.irm.workers.view()
+    assert (view.died, view.overdue) == (0, 0)
 
 
 async def test_a_peer_has_so_many_jobs_and_the_others_theirs(served: Network) -> None:
@@ -690,7 +731,7 @@ async def test_a_flood_at_many_names_leaves_room_for_whoever_asks_little(served:
 
 
 async def test_workers_are_programs_where_there_is_no_zygote(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "DEADLINE", WAIT)
+    monkeypatch.setattr(workers, "PATIENCE", WAIT)
     network = await make(layer=True, processes=True)
     launcher = network.launcher.zygote
     launcher._zygote.end()
