@@ -164,6 +164,8 @@ class ShimIpcp(Ipcp, Generic[A]):
     # ------------------------------------------------------------ flows
 
     async def flow_alloc(self, flow: NFlow, hash: bytes, qos: QosSpec, data: bytes) -> ipcp_requests.FlowReply:
+        if not self._link_up:
+            raise FlowDown("the link below this layer is down")
         peer = await self.find(hash)
         if peer is None:
             raise UnknownName(f"destination {hash[:4].hex()} is unreachable: no host of this layer is known to have it")
@@ -176,8 +178,6 @@ class ShimIpcp(Ipcp, Generic[A]):
             raise
         self._pending[eid] = flow, answer
         try:
-            if not self._link_up:
-                flow.carried.mark(set=State.DOWN)
             self.management.request(eid, peer, hash, qos, data, self._loop.time())
             self.run()
             return ipcp_requests.FlowReply(self.mpl, await answer)
@@ -212,6 +212,8 @@ class ShimIpcp(Ipcp, Generic[A]):
 
     def _established(self, flow: _Flow[A]) -> None:
         self._flows[flow.flow.id] = flow
+        if not self._link_up:
+            flow.flow.carried.mark(set=State.DOWN)
         self.ctx.rib.publish(f"flows/{flow.flow.id}", partial(self._flow_view, flow))
         self.established()
 
@@ -376,7 +378,7 @@ class ShimIpcp(Ipcp, Generic[A]):
             return
         self._link_up = up
         self.ctx.log.info("Interface %s.", "up" if up else "down")
-        for flow in (*(flow for flow, _ in self._pending.values()), *(f.flow for f in self._flows.values())):
+        for flow in [there.flow for there in self._flows.values()]:
             try:
                 flow.carried.mark(**{"clear" if up else "set": State.DOWN})
             except OuroError as e:

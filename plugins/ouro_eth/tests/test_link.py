@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from ouro_eth import io
+from ouro_eth.device import Devices
 from ouro_eth.io import open_socket
 
 from ouro_core import Node
+from ouro_core.api.aio import AsyncFlow
 from ouro_core.contracts.packets import State
 from ouro_core.model.errors import ConfigError, FlowDown, IpcpError, NotPermitted, NotSupported, OuroError, UnknownName
 from ouro_core.testing.netns import Namespace, join
@@ -42,23 +44,59 @@ async def test_flows_go_down_and_up_with_the_link(
             await lay.client.flow_alloc(NAME, timeout=1.0)
         segment.ip("link", "set", "v0", "up")
         await eventually(lambda: client.state is State.UP)
-
-        async def carried() -> bool:  # the bridge takes its time
-            await client.write(b"again")
-            try:
-                return await asyncio.wait_for(server.read(), 0.5) == b"again"
-            except TimeoutError:
-                return False
-
-        await eventually(carried)
+        await carried(client, server)
     said = [record.getMessage() for record in caplog.records]
     assert said.count("Interface down.") == said.count("Interface up.") == 1
     await lay.works()
 
 
-async def test_an_ipcp_on_a_device_that_is_down(private: Namespace) -> None:
-    """It waits for it: at the start of a machine this is the order."""
-    private.ip("link", "set", "v0", "down")
+async def carried(client: AsyncFlow, server: AsyncFlow) -> None:
+    """A packet gets there again; a bridge takes its time."""
+
+    async def once() -> bool:
+        await client.write(b"again")
+        try:
+            return await asyncio.wait_for(server.read(), 0.5) == b"again"
+        except TimeoutError:
+            return False
+
+    await eventually(once)
+
+
+async def test_flows_go_down_and_up_with_the_carrier(
+    lay: Layer, segment: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The cable of the client is pulled at its far end: its device stays switched on, the server's hears nothing."""
+    caplog.set_level(logging.INFO)
+    client, server = await lay.flow()
+    async with client, server:
+        segment.ip("link", "set", "v0.p", "down")
+        with pytest.raises(FlowDown):
+            await asyncio.wait_for(client.read(), WAIT)
+        with pytest.raises(FlowDown):
+            await client.write(b"into the void")
+        medium = await lay.rib(lay.client, "medium")
+        assert (medium["up"], medium["carrier"]) == (True, False)
+        assert not (await lay.rib(lay.client, "link"))["up"]
+        with pytest.raises(OuroError):
+            await lay.client.flow_alloc(NAME, timeout=1.0)
+        assert server.state is State.UP
+        segment.ip("link", "set", "v0.p", "up")
+        await eventually(lambda: client.state is State.UP)
+        await carried(client, server)
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("Device v0 has no carrier any more.") == 1
+    assert said.count("Interface down.") == said.count("Interface up.") == 1
+    await lay.works()
+
+
+@pytest.mark.parametrize(("off", "said"), [("v0", "v0 is down"), ("v1", "v0 has no carrier")])
+async def test_an_ipcp_on_a_device_that_is_down(
+    private: Namespace, caplog: pytest.LogCaptureFixture, off: str, said: str
+) -> None:
+    """It waits for it: at the start of a machine this is the order. Or the cable comes later."""
+    private.ip("link", "set", off, "down")
+    await eventually(lambda: not Devices().read("v0").carrier)
     async with Node(direct=False) as a, Node(direct=False) as b:
         for node, device in ((a, "v0"), (b, "v1")):
             await node.irm.create_ipcp("e", "eth-dix")
@@ -67,7 +105,8 @@ async def test_an_ipcp_on_a_device_that_is_down(private: Namespace) -> None:
         await b.bind(NAME)
         with pytest.raises((UnknownName, IpcpError)):
             await a.flow_alloc(NAME, timeout=1.0)
-        private.ip("link", "set", "v0", "up")
+        assert said in caplog.text
+        private.ip("link", "set", off, "up")
 
         async def found() -> bool:
             accepting = asyncio.ensure_future(b.flow_accept())

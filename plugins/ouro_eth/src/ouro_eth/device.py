@@ -37,6 +37,11 @@ class Link:
     up: bool
     carrier: bool
 
+    @property
+    def ready(self) -> bool:
+        """Frames get somewhere."""
+        return self.up and self.carrier
+
 
 @frozen
 class System:

@@ -67,7 +67,9 @@ class EthIpcp(ShimIpcp[bytes]):
         self.ctx.log.debug("Interface %s hwaddr %s.", medium.link.name, show_mac(medium.mac))
         if not medium.link.up:
             self.ctx.log.warning("Device %s is down; switch it on with: ip link set %s up", *2 * (medium.link.name,))
-        self.link(medium.link.up)
+        elif not medium.link.carrier:
+            self.ctx.log.warning("Device %s has no carrier; is a cable plugged in?", medium.link.name)
+        self.link(medium.link.ready)
         self._look()  # what changed before there was a monitor
         return layer
 
@@ -137,7 +139,9 @@ class EthIpcp(ShimIpcp[bytes]):
                 "The MTU of %s is %d now; the layer keeps %d, and larger packets than the device takes are dropped. "
                 "Make the IPCP anew to change it.", link.name, link.mtu, self.medium.mtu,
             )  # fmt: skip
-        self.link(link.up)
+        if before.ready and link.up and not link.carrier:
+            self.ctx.log.warning("Device %s has no carrier any more.", link.name)
+        self.link(link.ready)
 
     def _lost(self, why: str) -> None:
         self._why = why
