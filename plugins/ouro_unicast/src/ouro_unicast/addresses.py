@@ -7,6 +7,7 @@ of the flow allocator, a varint in protobuf, and for people `aa.bb.cc.dd`, the b
 from collections.abc import Callable, Collection
 
 from ouro_core.model.errors import ConfigError, OutOfMemory
+from ouro_core.model.log import logger
 
 from .contracts import AddressAuthority
 
@@ -14,6 +15,8 @@ __all__ = ["POLICIES", "FlatAddresses", "address_text"]
 
 _SIZE = 4
 _TRIES = 1000
+
+_log = logger("flat-addr-auth")
 
 
 def address_text(address: int) -> str:
@@ -36,6 +39,7 @@ class FlatAddresses(AddressAuthority):
         for _ in range(_TRIES):
             address = int.from_bytes(entropy(_SIZE), "little")
             if address and address not in taken:
+                _log.debug("Flat address initialized to %s.", address_text(address))
                 return address
         raise OutOfMemory(f"no free address in {_TRIES} draws, with {len(taken)} taken; is the random source stuck?")
 

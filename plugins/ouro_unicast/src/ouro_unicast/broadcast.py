@@ -18,6 +18,7 @@ from ouro_core.contracts.packets import FlowEnd, Options
 from ouro_core.model.errors import Exists, FlowTimeout, IpcpError, OuroError, UnknownName, WouldBlock
 from ouro_core.model.ipcp_requests import FlowReply
 from ouro_core.model.layer import LayerInfo
+from ouro_core.model.log import logger
 from ouro_core.model.names import HashAlgorithm, hash_name
 from ouro_core.model.qos import DATA, QosSpec
 
@@ -30,6 +31,8 @@ from .wire import oep
 from .wire.ocep import BROADCAST_TRANSFER, MANAGEMENT, Identity
 
 __all__ = ["BroadcastIpcp"]
+
+_log = logger("dt")
 
 MPL: Final = 100
 QUEUE: Final = 1024
@@ -204,14 +207,14 @@ class BroadcastIpcp(LayerIpcp):
     def _on_connected(self, event: Connected) -> None:
         number = self._connected[event.connection] = self._add(event.flow.end, member=True)
         event.flow.receive(partial(self._received, number), partial(self._flush, number))
-        self.ctx.log.debug("Neighbor %d added.", event.flow.id)
+        _log.debug("Neighbor %d added.", event.flow.id)
 
     def _on_disconnected(self, event: Disconnected) -> None:
         number = self._connected.pop(event.connection, None)
         if number is not None:
             self._remove(number)
             self._lost(None, event.connection)
-            self.ctx.log.debug("Neighbor %d deleted.", event.flow.id)
+            _log.debug("Neighbor %d deleted.", event.flow.id)
 
     async def connect(self, dst: str, component: str, qos: QosSpec) -> None:
         if component == MANAGEMENT.component:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from ouro_core.contracts.packets import Buffer, End, FlowEnd, Options, PacketClient, State
 from ouro_core.contracts.programs import Window
 from ouro_core.model.errors import BadDescriptor, FlowTimeout, OuroError
+from ouro_core.model.log import logger
 
 from .contracts import CongestionPolicy, CongestionSender
 
@@ -25,6 +26,8 @@ __all__ = ["POLICIES", "MbEcn", "NoCongestionAvoidance", "PacedEnd", "PacedFlow"
 
 _LONGEST_WAIT = 1_000_000_000  # ns
 _PATIENCE = 0.25  # seconds
+
+_log = logger("ca")
 
 
 class NoCongestionAvoidance(CongestionPolicy):
@@ -34,12 +37,18 @@ class NoCongestionAvoidance(CongestionPolicy):
     ecn_shift = None
     window = None
 
+    def __init__(self) -> None:
+        _log.debug("Disabling congestion control.")
+
 
 class MbEcn(CongestionPolicy):
     """Multi-bit ECN with the constants of the prototype."""
 
     name = "mb-ecn"
     window = Window()
+
+    def __init__(self) -> None:
+        _log.debug("Using multi-bit ECN.")
 
 
 POLICIES: tuple[type[CongestionPolicy], ...] = (NoCongestionAvoidance, MbEcn)

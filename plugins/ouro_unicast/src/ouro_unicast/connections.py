@@ -18,6 +18,7 @@ from attrs import define, field
 
 from ouro_core.contracts.ipcp import IpcpContext
 from ouro_core.model.errors import FlowTimeout, IpcpError, NotSupported, OuroError
+from ouro_core.model.log import logger
 from ouro_core.model.qos import RAW, QosSpec
 
 from .events import Connected, Disconnected, Events, WentDown, WentUp
@@ -36,6 +37,8 @@ MAX_RETRY: Final = 15.0
 """Seconds between two attempts to make a connection again: they double."""
 MAX_HANDSHAKES: Final = 64
 """Incoming flows that say who they are at one time; more are refused."""
+
+_log = logger("connection-manager")
 
 Taker = Callable[[LowerFlow, Identity], Awaitable[None]]
 
@@ -128,6 +131,7 @@ class ConnectionManager:
         raise AssertionError("the last attempt returns or raises")
 
     async def _introduced(self, flow: LowerFlow, identity: Identity) -> Identity:
+        _log.debug("Sending OCEP info for protocol %s to fd %d.", identity.protocol, flow.id)
         side = Initiating(identity, asyncio.get_running_loop().time())
         await converse(flow, side)
         if side.peer is None:
@@ -183,11 +187,11 @@ class ConnectionManager:
             try:
                 path, allocation = await self._ctx.flow_accept()
             except OuroError as e:
-                self._ctx.log.debug("A flow could not be accepted: %s", e)
+                _log.debug("A flow could not be accepted: %s", e)
                 await asyncio.sleep(RETRY)
                 continue
             flow = LowerFlow(self._ctx, self._reader, path, allocation)
-            self._ctx.log.debug("Handling incoming flow %d.", flow.id)
+            _log.info("Handling incoming flow %d.", flow.id)
             self._handshakes += 1
             self._ctx.spawn(self._arrived(flow), f"incoming flow {flow.id}")
 
@@ -204,9 +208,10 @@ class ConnectionManager:
                 peer = side.peer
                 if peer is None:
                     raise side.error or IpcpError("there was no handshake")
+                _log.info("Request to connect to %s.", peer.component)
             except OuroError as e:
                 self.counters["refused"] += 1
-                self._ctx.log.warning("Error receiving OCEP info on flow %d: %s", flow.id, e)
+                _log.error("Error receiving OCEP info: %s (flow %d)", e, flow.id)
                 await flow.close()
                 return
         except BaseException:
@@ -215,7 +220,7 @@ class ConnectionManager:
         finally:
             self._handshakes -= 1
         self.counters["accepted"] += 1
-        self._ctx.log.debug("Finished handling incoming flow %d for %s.", flow.id, peer.component)
+        _log.info("Finished handling incoming flow %d for %s.", flow.id, peer.component)
         taker = self._takers.get(peer.component)
         if taker is not None:
             try:
@@ -266,7 +271,7 @@ class ConnectionManager:
 
     async def _lost(self, connection: Connection) -> None:
         """The flow of a connection has ended: make it again if it is ours."""
-        self._ctx.log.info("The connection of %s with %s is gone.", connection.component, connection.flow.name)
+        _log.info("The connection of %s with %s is gone.", connection.component, connection.flow.name)
         await self.drop(connection)
         if connection.dst is None:
             return
@@ -282,7 +287,7 @@ class ConnectionManager:
             try:
                 await self._make(key, wanted)
             except OuroError as e:
-                self._ctx.log.debug("Not connected again yet: %s", e)
+                _log.debug("Not connected again yet: %s", e)
             else:
                 self.counters["remade"] += 1
                 return

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from ouro_core.contracts.directory import DirectoryAnswer, DirectoryPolicy, DirectoryReport
 from ouro_core.model.errors import InvalidArgument
+from ouro_core.model.log import logger
 
 from .io import Timer
 from .transfer import DataTransfer
@@ -14,6 +15,8 @@ from .wire.pci import DIRECTORY_EID
 __all__ = ["Directory"]
 
 R = TypeVar("R")
+
+_log = logger("directory")
 
 
 class Directory:
@@ -30,6 +33,7 @@ class Directory:
 
     def start(self, peers: Sequence[int]) -> None:
         """Begin, with the addresses of members that can be asked."""
+        _log.info("Using %s policy.", self.policy.name.upper())
         self.policy.start(peers, self._loop.time())
         self._run()
 

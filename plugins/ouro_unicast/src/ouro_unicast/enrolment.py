@@ -13,10 +13,14 @@ never says that something went wrong; both are understood here.
 from typing import Final
 
 from ouro_core.model.errors import FlowTimeout, IpcpError, IpcpTypeError, OuroError, WireError, error_from_code
+from ouro_core.model.log import logger
 
 from .wire import oep
 
 __all__ = ["CLOCK_OFFSET", "TIMEOUT", "EnrolmentClient", "EnrolmentServer"]
+
+_log = logger("enrollment")
+
 
 TIMEOUT: Final = 1.0
 """Seconds that a client waits for the response."""
@@ -55,6 +59,7 @@ class EnrolmentClient:
             return
         try:
             self._answered(oep.EnrolResponse.decode(data), now)
+            _log.debug("[%s] Received configuration info (%d bytes).", self.id.hex(), len(data))
         except OuroError as e:
             self.error = e
 
@@ -130,7 +135,10 @@ class EnrolmentServer:
         self._deadline = now + SERVER_TIMEOUT
         nanoseconds = round((self._clock + now) * 1e9)
         seconds, rest = divmod(nanoseconds, 10**9)
-        self._output.append(oep.EnrolResponse(request.id, seconds, rest, 0, self._layer).encode())
+        response = oep.EnrolResponse(request.id, seconds, rest, 0, self._layer).encode()
+        _log.info("[%s] Handling incoming enrollment.", self.id.hex())
+        _log.debug("[%s] Sending enrollment info (%d bytes).", self.id.hex(), len(response))
+        self._output.append(response)
 
     def _acknowledged(self, ack: oep.EnrolAck) -> None:
         if ack.id != self.id:

@@ -11,6 +11,7 @@ from ouro_core.model.capability import Capability
 from ouro_core.model.errors import InvalidArgument, IpcpStateError, OuroError
 from ouro_core.model.ipcp_requests import FlowReply
 from ouro_core.model.layer import LayerInfo
+from ouro_core.model.log import logger
 from ouro_core.model.qos import QosSpec
 
 from .config import UnicastConfig, described, layer_info, policies
@@ -25,6 +26,8 @@ from .wire.ocep import DATA_TRANSFER, ENROLMENT, MANAGEMENT, Identity
 __all__ = ["LayerIpcp", "UnicastIpcp"]
 
 ENROL_ATTEMPTS: Final = 3
+
+_log = logger("enrollment")
 
 
 class LayerIpcp(Ipcp):
@@ -85,7 +88,7 @@ class LayerIpcp(Ipcp):
             if client.layer is None:
                 raise client.error or IpcpStateError("there was no answer")
             if client.offset > CLOCK_OFFSET:
-                self.ctx.log.warning("[%s] Clock offset above threshold.", client.id.hex())
+                _log.warning("[%s] Clock offset above threshold.", client.id.hex())
             self._with = dst
             try:
                 info = await self._join(client.layer)
@@ -104,20 +107,21 @@ class LayerIpcp(Ipcp):
 
     async def _enrol(self, flow: LowerFlow, peer: Identity) -> None:
         """Somebody wants to enrol here."""
-        self.ctx.log.info("Incoming enrollment connection on flow %d.", flow.id)
+        _log.info("Incoming enrollment connection on flow %d.", flow.id)
         server = EnrolmentServer(self.described(), self._loop.time(), time.time())
         try:
             await converse(flow, server)
         except OuroError as e:
-            self.ctx.log.warning("Enrollment failed: %s", e)
+            _log.warning("Enrollment failed: %s", e)
             return
         name = server.id.hex() if server.id is not None else "?"
         self._enrolled_here += server.result == 0
         self._failed_here += server.result != 0
         if server.result == 0:
-            self.ctx.log.info("[%s] Enrollment completed.", name)
+            _log.info("[%s] Enrollment completed.", name)
         else:
-            self.ctx.log.warning("[%s] Enrollment failed: %s", name, server.error)
+            _log.warning("[%s] Enrollment failed: %s", name, server.error)
+        _log.info("Enrollment flow %d closed.", flow.id)
 
     # ---- connections
 

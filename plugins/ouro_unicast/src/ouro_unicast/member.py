@@ -18,7 +18,7 @@ from ouro_core.contracts.ipcp import ArrivedFlow, IpcpContext, NFlow
 from ouro_core.model.capability import Capability
 from ouro_core.model.errors import FlowDown, FlowTimeout, IpcpError, OuroError, UnknownName
 from ouro_core.model.ipcp_requests import FlowReply
-from ouro_core.model.log import PP
+from ouro_core.model.log import PP, logger
 from ouro_core.model.qos import QosSpec
 from ouro_core.shim.management import Answered, Arrived, Capable, Incoming, Refused, Undelivered
 
@@ -35,6 +35,8 @@ from .wire import oep, pci
 from .wire.ocep import DATA_TRANSFER, MANAGEMENT
 
 __all__ = ["Member"]
+
+_log = logger("flow-allocator")
 
 DRAIN: Final = 5.0
 """Seconds for what an application had written before it closed. Less than the IRM waits for a deallocation."""
@@ -222,7 +224,7 @@ class Member:
         except OuroError as e:
             self._refuse(request, e)
         except Exception as e:
-            self._ctx.log.exception("The flow request of %s could not be answered.", address_text(request.peer))
+            _log.exception("The flow request of %s could not be answered.", address_text(request.peer))
             self._refuse(request, IpcpError(f"the request could not be answered: {e!r}"))
         else:
             self._accept(request, arrived)
@@ -232,7 +234,7 @@ class Member:
 
     def _refuse(self, request: Incoming[int], error: OuroError) -> None:
         if not self._stopped:
-            self._ctx.log.debug("A flow request of %s is refused: %s", address_text(request.peer), error)
+            _log.debug("A flow request of %s is refused: %s", address_text(request.peer), error)
             self.allocator.refuse(request, error, self._loop.time())
             self._run()
 
@@ -251,7 +253,7 @@ class Member:
 
     def _undelivered(self, event: Undelivered) -> None:
         for flow in [f for f in self._flows.values() if f.eid == event.eid]:
-            self._ctx.log.error("Failed to respond to %s: %s", address_text(flow.peer), event.error)
+            _log.error("Failed to respond to %s: %s", address_text(flow.peer), event.error)
             self._ctx.flow_closed(flow.flow.id)
 
     # ------------------------------------------------------------ flows that are there
@@ -277,7 +279,7 @@ class Member:
             self._forget(flow.id)
             unsent = await self.transfer.remove(there.port, DRAIN)
             if unsent:
-                self._ctx.log.warning("Flow %d: %d packets written last were not sent.", flow.id, unsent)
+                _log.warning("Flow %d: %d packets written last were not sent.", flow.id, unsent)
 
     def _marked(self, port: int, ece: int) -> None:
         """Packets of a flow were marked on their way: its sender is to know."""
@@ -298,7 +300,7 @@ class Member:
             return
         while True:
             for peer, message in self.allocator.datagrams_to_send(self._loop.time()):
-                self._ctx.log.log(PP, "%d bytes for the flow allocator of %s", len(message), address_text(peer))
+                _log.log(PP, "%d bytes for the flow allocator of %s", len(message), address_text(peer))
                 if not self._component.send(peer, message):
                     self.allocator.unreachable(peer, FlowDown(f"there is no route to {address_text(peer)} now"))
             events = self.allocator.events()

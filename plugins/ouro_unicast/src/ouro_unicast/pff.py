@@ -8,10 +8,13 @@ Packets move on even earlier where a group is FIRST_UP: the forwarder looks at t
 from collections.abc import Mapping
 
 from ouro_core.contracts.programs import Group, Mode
+from ouro_core.model.log import logger
 
 from .contracts import PffPolicy, RoutingTable
 
 __all__ = ["POLICIES", "AlternatePff", "ForwardingFunction", "MultipathPff", "SimplePff"]
+
+_log = logger("pff")
 
 
 class SimplePff(PffPolicy):
@@ -48,6 +51,7 @@ class ForwardingFunction:
     """The component between routing and the forwarder. Call `output` after every other method."""
 
     def __init__(self, policy: PffPolicy, cubes: int = 3) -> None:
+        _log.debug("Using %s PFF policy.", policy.name)
         self._policy = policy
         self._hops: list[Mapping[int, tuple[int, ...]]] = [{}] * cubes
         self._made: list[dict[int, Group]] = [{} for _ in range(cubes)]

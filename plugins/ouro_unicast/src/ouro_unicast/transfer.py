@@ -20,6 +20,7 @@ from ouro_core.contracts.ipcp import IpcpContext
 from ouro_core.contracts.packets import FlowEnd, MoverEvent, Options
 from ouro_core.contracts.programs import ForwardProgram, Group
 from ouro_core.model.errors import OuroError, WouldBlock
+from ouro_core.model.log import logger
 
 from .addresses import address_text
 from .congestion import PacedFlow
@@ -40,6 +41,8 @@ _HURRY: Final = 0.5
 """Seconds for a port to leave when nobody waits for it any more."""
 _LOOK: Final = 0.005
 """Seconds between two looks at a flow that is to be drained by code."""
+
+_log = logger("dt")
 
 
 @define(eq=False)
@@ -239,14 +242,14 @@ class DataTransfer:
         port = self.forwarder.add_network(event.flow.end, cube)
         self._neighbours[port] = _Neighbour(event.peer.address, event.connection, event.flow, cube)
         self._function.neighbour_up(port, event.peer.address)
-        self.ctx.log.debug("Added flow %d to packet scheduler.", event.flow.id)
+        _log.debug("Added fd %d to packet scheduler.", event.flow.id)
         self._route()
 
     def _disconnected(self, event: Disconnected) -> None:
         for port in [p for p, n in self._neighbours.items() if n.connection == event.connection]:
             del self._neighbours[port]
             self._function.neighbour_down(port)
-            self.ctx.log.debug("Removed flow %d from packet scheduler.", event.flow.id)
+            _log.debug("Removed fd %d from packet scheduler.", event.flow.id)
             event.wait_for(self._release(port))
             self._route()
 
