@@ -2,6 +2,7 @@
 
 import os
 import random
+import select
 import socket
 import struct
 import threading
@@ -282,6 +283,26 @@ def test_giving_an_end_back_behind_the_back_of_its_pump_is_refused(wire: Wire) -
         end.unclaim()
     app.write(b"still bound")
     assert wire.receive()[18:] == b"still bound"
+
+
+@pytest.mark.parametrize("order", ["fsf", "sff", "fsfsf"])
+def test_what_changes_before_it_was_told_is_told_once(wire: Wire, order: str) -> None:
+    """Two flows go down and up again before anybody asks; where they stand in the queue of news is the order."""
+    apps = {"f": wire.bound(64, ROUTE)[0], "s": wire.bound(65, ROUTE)[0]}
+    keys = {"f": 64, "s": 65}
+    down = dict.fromkeys(apps, False)
+    for name in order:
+        down[name] = not down[name]
+        apps[name].mark(State.DOWN if down[name] else State.UP, State.UP if down[name] else State.DOWN)
+        time.sleep(0.02)
+    wanted = {(keys[name], "DOWN" if is_down else "UP") for name, is_down in down.items()}
+    told: list[tuple[int, str]] = []
+    eventually(lambda: told.extend((e.key, e.kind) for e in wire.pump.events()) or wanted <= set(told))
+    assert not select.select([wire.pump.fileno()], [], [], 0.05)[0]
+    for key in keys.values():
+        wire.pump.unbind(key)
+        assert await_event(wire.pump, "UNBOUND").key == key
+    assert not wire.pump.events()
 
 
 def test_closing_bound_ends_in_traffic(wire: Wire) -> None:

@@ -165,15 +165,15 @@ cdef void post(Mover *m, Port *p, uint32_t what) noexcept nogil:
         else:
             m.last_news.next_news = p
         m.last_news = p
+    if what & (TELL_DOWN | TELL_UP):
+        p.news &= ~<uint32_t> (TELL_DOWN | TELL_UP)  # not before: without news it is in no queue
     p.news |= what
     signal_news(m)
 
 
 cdef void tell(Mover *m, Port *p, uint32_t what, int64_t value) noexcept nogil:
     pthread_mutex_lock(&m.lock)
-    if what & (TELL_DOWN | TELL_UP):
-        p.news &= ~<uint32_t> (TELL_DOWN | TELL_UP)
-    elif what == TELL_REPORT:
+    if what == TELL_REPORT:
         p.report = <uint32_t> value
     elif what == TELL_FAILED:
         p.failed = <int> value
