@@ -54,6 +54,9 @@ class PumpProgram:
     """How datagrams of one socket become packets of flows and back. Tests run in this order, the first that fails
     names the counter: length >= header (short), all of `require` and one of `accept` (foreign), `length`
     (bad_length), `management` (goes to Python), `key` (unknown_key), `source` of the flow (bad_source).
+
+    `join` concerns sockets of UDP and pumps that can: a system call then carries several datagrams of one flow and
+    length, by UDP_SEGMENT and UDP_GRO. Each is a datagram of its own on the wire, and in every test and counter.
     """
 
     header: int  # bytes before the payload, at most 64
@@ -68,6 +71,7 @@ class PumpProgram:
     addressed: bool = False  # frames carry a socket address (recvfrom/sendto)
     pad_to: int = 0  # zeros up to this frame size when sending
     send_flags: int = 0  # sendmsg flags
+    join: bool = True  # where it can (UDP), the kernel takes and gives several datagrams at once; the wire is the same
     copy_break: int = 256  # received payloads up to this move to a small block
     management_queue: int = 256  # frames; more are dropped: management_dropped
     stall: float = 0.002  # section 4.3

@@ -3,6 +3,7 @@
 cdef extern from *:
     """
     #include <netinet/in.h>
+    #include <netinet/udp.h>
     #include <signal.h>
     #include <stdlib.h>
     #include <sys/socket.h>
@@ -45,13 +46,40 @@ cdef extern from *:
         int n = sendmmsg(fd, messages, count, flags | MSG_DONTWAIT);
         return n < 0 ? -errno : n;
     }
-    /* What the socket says it lost since it was made, if it says so with this message; else `before`. */
-    static uint32_t ou_socket_dropped(struct msghdr *m, uint32_t before) {
+    #ifndef UDP_SEGMENT
+    #define UDP_SEGMENT 103
+    #define UDP_GRO 104
+    #endif
+    /* What the kernel says of a message, where it does: how many messages the socket lost since it was made, and of how
+       many bytes each datagram in this one is, but the last. */
+    static void ou_read_control(struct msghdr *m, uint32_t *dropped, uint32_t *each) {
         struct cmsghdr *c;
+        int size;
         for (c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
             if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL)
-                memcpy(&before, CMSG_DATA(c), 4);
-        return before;
+                memcpy(dropped, CMSG_DATA(c), 4);
+            else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                memcpy(&size, CMSG_DATA(c), sizeof(size));
+                *each = size > 0 ? size : 0;
+            }
+    }
+    /* Says that a message is datagrams of so many bytes. How long that is. */
+    static uint32_t ou_write_segment(void *control, uint16_t each) {
+        struct cmsghdr *c = control;
+        c->cmsg_level = IPPROTO_UDP;
+        c->cmsg_type = UDP_SEGMENT;
+        c->cmsg_len = CMSG_LEN(sizeof(each));
+        memcpy(CMSG_DATA(c), &each, sizeof(each));
+        return CMSG_SPACE(sizeof(each));
+    }
+    /* Whether the kernel takes joined datagrams from this socket. */
+    static int ou_can_segment(int fd) {
+        int none = 0;
+        return !setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &none, sizeof(none));
+    }
+    /* Datagrams are to come joined from this socket, or not, if it can. */
+    static void ou_join_received(int fd, int wanted) {
+        setsockopt(fd, IPPROTO_UDP, UDP_GRO, &wanted, sizeof(wanted));
     }
     """
     struct iovec:
@@ -93,4 +121,7 @@ cdef extern from *:
     void ou_hear_bells(int) nogil
     int ou_receive(int, mmsghdr *, unsigned int) nogil
     int ou_send(int, mmsghdr *, unsigned int, int) nogil
-    uint32_t ou_socket_dropped(msghdr *, uint32_t) nogil
+    void ou_read_control(msghdr *, uint32_t *, uint32_t *) nogil
+    uint32_t ou_write_segment(void *, uint16_t) nogil
+    bint ou_can_segment(int) nogil
+    void ou_join_received(int, bint) nogil

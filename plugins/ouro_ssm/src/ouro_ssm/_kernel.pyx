@@ -3,8 +3,8 @@
 One extension module, in pieces: `_atomics` (words, futex, time), `_layout` (what lies where), `_segment` (mappings),
 `_pool`, `_ring` (a packet's way, without Python), `_events`, `_packet` and `_flow` (what Python holds), `_broker`. Then
 movers, threads that never hold the GIL: `_calls` (what only they ask of the system), `_tables` (edited by Python while
-they are read), `_window`, `_mover` (waking, sleeping, telling), `_delivery`, `_thread` (what Python holds), `_pump`,
-`_forwarder`.
+they are read), `_window`, `_mover` (waking, sleeping, telling), `_delivery`, `_thread` (what Python holds), `_pump`
+and `_departures`, `_forwarder`.
 
 
 THEORY OF OPERATION
@@ -131,6 +131,7 @@ include "_mover.pxi"
 include "_delivery.pxi"
 include "_thread.pxi"
 include "_pump.pxi"
+include "_departures.pxi"
 include "_pump_thread.pxi"
 include "_forwarder.pxi"
 include "_forwarder_thread.pxi"

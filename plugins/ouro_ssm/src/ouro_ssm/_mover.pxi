@@ -67,6 +67,8 @@ ctypedef struct Port:
     uint32_t report
     # of a pump
     void *route                      # Route; of a forwarder's flow: the header of what it sends
+    uint32_t alone_from              # frames of so many bytes are not joined to others until then
+    int64_t alone_until
     # of a forwarder
     int kind
     uint64_t eid

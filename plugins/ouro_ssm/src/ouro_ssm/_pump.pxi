@@ -1,11 +1,10 @@
 # The pump: one datagram socket <-> flows. See packets.md 3 and 4 for what it must do, `_pump_thread` for its program.
 #
-# From the wire: 32 datagrams a system call, each into a block of our own pool, with the header in the head room and
+# From the wire: 32 messages a system call, each into a block of our own pool, with the header in the head room and
 # what is longer than the block behind it in private memory. The tests run on the header where it lies. Then the block
-# itself goes into the ring, or, if it is too large for its packet or the flow has another pool, a copy does.
-#
-# To the wire: packets are looked at and stay in their rings until the socket has taken them. The header comes from
-# private memory: a user could change one in his block between our write and the kernel's copy.
+# itself goes into the ring, or, if it is too large for its packet or the flow has another pool, a copy does. A message
+# is one datagram, or, of a UDP socket, several of equal length (the last may be shorter) which the kernel left joined
+# (UDP_GRO); each is handled as if it had come alone, and copied. To the wire: see `_departures.pxi`.
 
 cdef enum:
     SCRATCH = 65536 + 2048           # of a datagram: the longest, and the block before it
@@ -46,10 +45,11 @@ ctypedef struct Route:               # never changed: another one takes its plac
     uint8_t peer[ADDRESS]
     uint32_t peer_length             # 0: anybody
 
-ctypedef struct Arrival:             # where one datagram is received
+ctypedef struct Arrival:             # where one message is received
     uint32_t block                   # 0: only private memory is left
     uint32_t room                    # bytes before `scratch` begins
     uint8_t *scratch                 # SCRATCH bytes
+    uint32_t each                    # bytes of a datagram in it, but the last
     uint8_t name[ADDRESS + 4]
     uint8_t control[CONTROL]
 
@@ -57,6 +57,11 @@ ctypedef struct Departure:
     Port *port
     uint32_t block
     uint32_t length
+    uint32_t frame                   # bytes on the wire
+    iovec *parts
+    uint32_t parts_count
+    uint8_t *to
+    uint32_t to_length
     uint8_t header[LONGEST_HEADER]
 
 ctypedef struct Frame:               # a management frame that waits for Python
@@ -91,13 +96,17 @@ ctypedef struct PumpState:
     mmsghdr in_messages[BATCH]
     iovec in_parts[2 * BATCH]
     Arrival arrivals[BATCH]
-    uint32_t arrived                 # in the batch, and how many of them were handled
+    uint32_t arrived                 # messages in the batch, and how many of them were handled
     uint32_t handled
+    uint32_t handled_bytes           # of the next one
     bint stalled                     # the next one waits for its application
     int64_t stalled_until
     mmsghdr out_messages[BATCH]
     iovec out_parts[3 * BATCH]
+    uint32_t out_counts[BATCH]       # datagrams in each
+    uint8_t out_control[BATCH][CONTROL]
     Departure departures[BATCH]
+    bint joins                       # the socket can send several datagrams that follow each other in memory
     bint full                        # the socket takes no more
     int64_t retry_at                 # the device took no more; 0: it does
     int64_t broken_until             # reading failed; 0: it does not
@@ -157,7 +166,7 @@ cdef bint fetch(Mover *m) noexcept nogil:
         return False
     for i in range(s.arrived):
         prepare_arrival(s, i)
-    s.arrived = s.handled = 0
+    s.arrived = s.handled = s.handled_bytes = 0
     n = ou_receive(m.socket, s.in_messages, BATCH)
     if n > 0:
         s.arrived = n
@@ -169,27 +178,39 @@ cdef bint fetch(Mover *m) noexcept nogil:
 
 
 cdef void receive(Mover *m, PumpState *s, int64_t now) noexcept nogil:
-    """What was fetched, until an application makes us wait."""
+    """What was fetched, until an application makes us wait, or a batch is done: it may be many."""
     cdef Arrival *a
-    cdef uint8_t *frame
-    cdef uint32_t i, length
+    cdef uint8_t *frames
+    cdef uint32_t i, total, length, count = 0
     s.stalled = False
-    while s.handled < s.arrived:
+    while s.handled < s.arrived and count < BATCH:
         i = s.handled
         a = &s.arrivals[i]
-        length = s.in_messages[i].msg_len
-        s.count[SOCKET_DROPPED] = ou_socket_dropped(&s.in_messages[i].msg_hdr, <uint32_t> s.count[SOCKET_DROPPED])
-        if not a.room or length > a.room:
-            # It continues in private memory: have all of it there.
-            memcpy(a.scratch, s.in_parts[2 * i].iov_base, a.room)
-            frame = a.scratch
-        else:
-            frame = <uint8_t *> s.in_parts[2 * i].iov_base
-        if not handle_frame(m, s, i, frame, length, now):
+        total = s.in_messages[i].msg_len
+        if not s.handled_bytes:
+            look_at_arrival(s, i, total)
+        frames = <uint8_t *> s.in_parts[2 * i].iov_base if total <= a.room else a.scratch
+        length = min(a.each, total - s.handled_bytes)
+        if not handle_frame(m, s, i, frames + s.handled_bytes, length, now):
             s.stalled = True
             break
-        s.handled += 1
+        count += 1
+        s.handled_bytes += length
+        if s.handled_bytes == total:
+            s.handled_bytes = 0
+            s.handled += 1
     publish_touched(m)
+
+
+cdef void look_at_arrival(PumpState *s, uint32_t i, uint32_t total) noexcept nogil:
+    """Of how many datagrams it is, and to have all of it in one place if it goes on in private memory."""
+    cdef Arrival *a = &s.arrivals[i]
+    cdef uint32_t dropped = <uint32_t> s.count[SOCKET_DROPPED], each = 0
+    ou_read_control(&s.in_messages[i].msg_hdr, &dropped, &each)
+    s.count[SOCKET_DROPPED] = dropped
+    a.each = each if each else total
+    if a.room and total > a.room:
+        memcpy(a.scratch, s.in_parts[2 * i].iov_base, a.room)
 
 
 cdef bint handle_frame(Mover *m, PumpState *s, uint32_t i, uint8_t *frame, uint32_t length, int64_t now) noexcept nogil:
@@ -244,6 +265,12 @@ cdef bint from_peer(PumpState *s, Port *p, uint8_t *frame, msghdr *h) noexcept n
     return True
 
 
+cdef inline bint in_a_block_alone(PumpState *s, uint32_t i) noexcept nogil:
+    """Whether the message is one datagram, and all in the block."""
+    cdef uint32_t total = s.in_messages[i].msg_len
+    return total <= s.arrivals[i].room and total == s.arrivals[i].each
+
+
 cdef bint hand_over(
     Mover *m, PumpState *s, Port *p, EndCore e, uint32_t i, uint8_t *frame, uint32_t length, int64_t now
 ) noexcept nogil:
@@ -252,7 +279,7 @@ cdef bint hand_over(
     cdef Slot packet
     cdef int done
     cdef uint32_t offered = 0
-    if a.block and frame != a.scratch and length > s.copy_break and smallest_class(s.pool, length) == s.arrival_class:
+    if in_a_block_alone(s, i) and length > s.copy_break and smallest_class(s.pool, length) == s.arrival_class:
         offered = a.block
     packet.block, packet.offset, packet.length = offered, s.pool.head_room, length
     done = offer(m, p, e, &packet, <char *> frame + s.header, s.pool, now)
@@ -305,125 +332,6 @@ cdef void keep_frame(Mover *m, PumpState *s, uint8_t *frame, uint32_t payload, m
     pthread_mutex_unlock(&m.lock)
 
 
-# ---------------------------------------------------------------- to the wire
-
-
-cdef uint32_t gather(Mover *m, PumpState *s) noexcept nogil:
-    """Up to a batch of what the applications wrote. Ports that have nothing are armed and leave the list."""
-    cdef Port *p = s.run.first
-    cdef Port *next
-    cdef Port *last = s.run.last
-    cdef uint32_t count = 0, before
-    while p != NULL and count < BATCH:
-        next = p.next if p != last else NULL
-        before = count
-        if ou_load_pointer(&p.route) == NULL:
-            # It stays unarmed: what is written waits for a route, and `look` brings the port back then.
-            unlist(p)
-            say_farewell(m, p, <EndCore> p.core)
-        else:
-            count = gather_port(s, p, <EndCore> p.core, count)
-            if count > before:
-                enlist(&s.run, p)    # behind the others
-            elif count < BATCH and arm_input(<EndCore> p.core):
-                unlist(p)
-                say_farewell(m, p, <EndCore> p.core)
-        p = next
-    return count
-
-
-cdef uint32_t gather_port(PumpState *s, Port *p, EndCore e, uint32_t count) noexcept nogil:
-    """The packets of one port behind the `count` that there are; the new count."""
-    cdef Route *r = <Route *> p.route
-    cdef Slot slot
-    cdef uint32_t ahead = 0, turn
-    cdef int found
-    for turn in range(<uint32_t> BATCH):
-        if count == BATCH:
-            break
-        found = look_at(e, ahead, &slot)
-        if found == EMPTY:
-            break
-        if found == BAD or slot.length > s.max_payload:
-            if ahead:
-                break                # those before it must leave the ring first
-            if found == GOOD:
-                s.count[FRAME_TOO_LONG] += 1
-                p.dropped += 1
-            done_with(e, slot.block)
-            give_slots_back(e)
-            continue
-        depart(s, count, p, r, e, &slot)
-        ahead += 1
-        count += 1
-    return count
-
-
-cdef inline void depart(PumpState *s, uint32_t i, Port *p, Route *r, EndCore e, Slot *slot) noexcept nogil:
-    cdef Departure *d = &s.departures[i]
-    cdef msghdr *h = &s.out_messages[i].msg_hdr
-    cdef iovec *parts = &s.out_parts[3 * i]
-    cdef uint32_t frame = s.header + slot.length
-    d.port, d.block, d.length = p, slot.block, slot.length
-    memcpy(d.header, r.header, s.header)
-    if s.has_length:
-        put_field(&s.length, d.header, slot.length)
-    parts[0].iov_base, parts[0].iov_len = d.header, s.header
-    if slot.block:
-        parts[1].iov_base = block_at(e.pool, slot.block) + slot.offset
-    parts[1].iov_len = slot.length
-    parts[2].iov_base = s.zeros
-    parts[2].iov_len = s.pad_to - frame if frame < s.pad_to else 0
-    h.msg_iov, h.msg_iovlen = parts, 3 if frame < s.pad_to else 2
-    h.msg_name = r.to if r.to_length else NULL
-    h.msg_namelen = r.to_length
-
-
-cdef bint send(Mover *m, PumpState *s, int64_t now) noexcept nogil:
-    """A batch. Whether there is more that the socket may take."""
-    cdef uint32_t count = gather(m, s), sent = 0, i
-    cdef int n
-    cdef Port *p
-    s.full = False
-    s.retry_at = 0
-    while sent < count:
-        n = ou_send(m.socket, &s.out_messages[sent], count - sent, s.send_flags)
-        if n > 0:
-            for i in range(sent, sent + n):
-                departed(s, &s.departures[i], <EndCore> s.departures[i].port.core)
-            sent += n
-        elif n == -EAGAIN:
-            s.count[TX_AGAIN] += 1
-            s.full = True
-            break
-        elif n == -ENOBUFS:
-            s.count[TX_NO_BUFFER] += 1
-            s.retry_at = now + NO_BUFFER_PAUSE
-            break
-        elif n != -EINTR:
-            p = s.departures[sent].port
-            s.count[TX_ERROR] += 1
-            p.dropped += 1
-            tell(m, p, TELL_FAILED, -n)
-            done_with(<EndCore> p.core, s.departures[sent].block)
-            sent += 1
-    for i in range(sent):
-        # A port's packets are neighbours: its slots are given back with the last of them.
-        if i + 1 == sent or s.departures[i + 1].port != s.departures[i].port:
-            give_slots_back(<EndCore> s.departures[i].port.core)
-    return s.run.first != NULL and not s.full and not s.retry_at
-
-
-cdef inline void departed(PumpState *s, Departure *d, EndCore e) noexcept nogil:
-    done_with(e, d.block)
-    e.rx_packets += 1
-    e.rx_bytes += d.length
-    d.port.tx += 1
-    d.port.tx_bytes += d.length
-    s.count[TX] += 1
-    s.count[TX_BYTES] += d.length
-
-
 # ---------------------------------------------------------------- the turn
 
 
@@ -442,7 +350,7 @@ cdef bint pump_turn(Mover *m, int64_t now) noexcept nogil:
         s.broken_until = 0
     if fetch(m) or s.stalled:
         receive(m, s, now)
-    more = send(m, s, now) or (s.handled == s.arrived and s.arrived == BATCH)
+    more = send(m, s, now) or (not s.stalled and (s.handled < s.arrived or s.arrived == BATCH))
     look_at_leaving(m, now, &pump_drained)
     wake_for_pump(m, s, now)
     return more

@@ -32,6 +32,8 @@ cdef class PumpThread(MoverThread):
             s.arrivals[i].scratch = <uint8_t *> self.scratch + i * <size_t> SCRATCH
             s.in_messages[i].msg_hdr.msg_iov = &s.in_parts[2 * i]
         s.arrived = s.handled = BATCH
+        s.joins = program.join and ou_can_segment(fd)
+        ou_join_received(fd, program.join)
         self.m.kind = s
         self.m.turn, self.m.probe, self.m.schedule = &pump_turn, &fetch, &pump_schedule
         self.prepare("pump", program)
@@ -80,6 +82,8 @@ cdef class PumpThread(MoverThread):
 
     def stop(self):
         cdef uint32_t i
+        if self.running and self.of == ou_generation:
+            ou_join_received(self.m.socket, False)  # who reads it next may not know
         MoverThread.stop(self)
         for i in range(<uint32_t> BATCH):
             if self.s.arrivals[i].block and self.of == ou_generation:
