@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
+from attrs import evolve
+
 from ouro_core.model import irm_requests as r
 from ouro_core.model.capability import Capability
 from ouro_core.model.errors import NotFound
@@ -73,11 +75,12 @@ class IrmMethods:
 
     async def connect_ipcp(self, ipcp: Ipcp, dst: str, component: str = "*", qos: QosSpec = RAW) -> None:
         """Connect a component ("Management", "Data Transfer"; "*": both) with that of the member `dst`. `qos` is for
-        data transfer.
+        data transfer; of management, which is always raw, it has the time-out.
         """
         number = await self._ipcp(ipcp)
         for one in _components(component):
-            await self.call(r.ConnectIpcp(number, dst, one, qos if one == _TRANSFER else RAW))
+            of = qos if one == _TRANSFER else evolve(RAW, timeout=qos.timeout)
+            await self.call(r.ConnectIpcp(number, dst, one, of))
 
     async def disconnect_ipcp(self, ipcp: Ipcp, dst: str, component: str = "*") -> None:
         """The reverse of `connect_ipcp`."""

@@ -20,6 +20,9 @@ from .tables import table
 
 __all__ = ["MENU"]
 
+MIN_TIMEOUT: Final = 100
+MAX_TIMEOUT: Final = 2**32 // 1000 * 1000
+"""Milliseconds."""
 _COMPONENTS: Final = {"mgmt": "Management", "dt": "Data Transfer"}
 _COLUMNS: Final = (("pid", 7), ("name", 20), ("type", 10), ("layer", 20))
 
@@ -128,14 +131,31 @@ def _qos(session: Session, word: str | None) -> QosSpec:
     return QOS_BY_NAME.get(word or "raw", RAW)
 
 
+def _timeout(word: str) -> int:
+    """Seconds as milliseconds."""
+    try:
+        ms = round(float(word) * 1000)
+    except (ValueError, OverflowError):
+        ms = -1
+    if not MIN_TIMEOUT <= ms <= MAX_TIMEOUT:
+        raise Refused(
+            f'Unknown parameter for timeout: "{word}".',
+            why=f"seconds until a silent neighbour is gone: {MIN_TIMEOUT / 1000:g} to {MAX_TIMEOUT // 1000}",
+        )
+    return ms
+
+
 def _connect(session: Session, words: list[str]) -> object:
-    keys = (Keyword("name"), Keyword("dst"), Keyword("component"), Keyword("qos"))
+    keys = (Keyword("name"), Keyword("dst"), Keyword("component"), Keyword("qos"), Keyword("timeout"))
     given = _parse(session, "connect", words, *keys)
     name, dst, components = given.need("name"), given.need("dst"), _components(given)
     qos = _qos(session, given.get("qos"))
+    if "timeout" in given:
+        qos = evolve(qos, timeout=_timeout(given.need("timeout")))
+    raw = evolve(RAW, timeout=qos.timeout)
     ipcp = _one(session, name)
     for word in components:
-        session.call(ConnectIpcp(ipcp.id, dst, _COMPONENTS[word], qos if word == "dt" else RAW))
+        session.call(ConnectIpcp(ipcp.id, dst, _COMPONENTS[word], qos if word == "dt" else raw))
     return {"ipcp": name, "dst": dst, "components": components}
 
 
@@ -195,7 +215,11 @@ MENU: Final = Menu(
             details=_bootstrap_keys,
         ),
         Command("enroll", _enroll, "enroll name NAME [layer LAYER] [dst DST] [type unicast|broadcast] [autobind]"),
-        Command("connect", _connect, "connect name NAME dst DST [component PATTERN] [qos raw|best|video|voice|data]"),
+        Command(
+            "connect",
+            _connect,
+            "connect name NAME dst DST [component PATTERN] [qos raw|best|video|voice|data] [timeout SECONDS]",
+        ),
         Command("disconnect", _disconnect, "disconnect name NAME dst DST [component PATTERN]"),
         Command("list", _list, "list [type TYPE] [name NAME] [layer LAYER]", names_irmd=True),
         Command("show", _show, "show NAME"),

@@ -1,14 +1,20 @@
 """What breaks, and what becomes of it: neighbours that end, links that are cut, connections that are made again."""
 
 import asyncio
+import os
+import signal
 import time
 from typing import Any
 
 import pytest
-from unicast_net import Net
+from attrs import evolve
+from unicast_net import FLOOD, Net
 
+from ouro_core import Irm
 from ouro_core.model.errors import FlowTimeout, IpcpError, IpcpStateError, OuroError
-from ouro_core.model.qos import DATA, QosSpec
+from ouro_core.model.qos import DATA, RAW, QosSpec
+from ouro_core.testing.host import Host
+from ouro_core.testing.host import eventually as soon
 from ouro_core.testing.ipcp import eventually, within
 
 
@@ -42,6 +48,32 @@ async def test_connections_are_made_again_when_a_member_comes_back(net: Net) -> 
     for name in "abc":
         await net.reaches(name, 2)  # c connects with b by itself
     assert (await net.read("c", "connections"))["remade"] == 2
+
+
+def test_a_neighbour_that_vanishes_without_a_sign(flood: None) -> None:
+    """Its process stands still: the layer below has nothing to tell. The connection's own time-out is what tells, long
+    before that of links. When the process goes on, it connects again.
+    """
+    with Host() as host, Irm(host.runtime / "irm.sock") as irm:
+        irm.autoboot("lo", "local", "lo")
+        for name in "ab":
+            ipcp = irm.create_ipcp(name, "unicast")
+            irm.bind_ipcp(ipcp, name)
+            irm.reg_name(name, "lo")
+        irm.bootstrap_ipcp("a", "net", FLOOD)
+        irm.enroll_ipcp("b", "a")
+        irm.connect_ipcp("b", "a", qos=evolve(RAW, timeout=1000))
+
+        def reached() -> int:
+            return len(irm.rib_read("ipcps/a/member/table").get("all", {}))
+
+        soon(lambda: reached() == 1)
+        os.kill(ipcp.pid, signal.SIGSTOP)
+        try:
+            soon(lambda: reached() == 0, what="a knows that b is gone")
+        finally:
+            os.kill(ipcp.pid, signal.SIGCONT)
+        soon(lambda: reached() == 1, what="b is back")
 
 
 async def test_packets_take_another_way(net: Net) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from ouro_core.cli.irm import run
 from ouro_core.model.errors import IpcpError, NotFound, NotPermitted
@@ -241,6 +242,18 @@ def test_enroll_in_the_wrong_layer(irm: Any, out: Out) -> None:
     irm.refuse[EnrollIpcp] = IpcpError("nobody there")
     assert sh("ipcp enroll name a layer net") == 1
     assert out() == ("Failed to enroll IPCP.\n", "nobody there\n")
+
+
+def test_connect_with_a_time_out(irm: Any, out: Out) -> None:
+    irm.add("a", "unicast", "net")
+    assert sh("ipcp connect name a dst b timeout 1.5") == 0
+    brisk = evolve(RAW, timeout=1500)
+    assert irm.changes() == [ConnectIpcp(1, "b", "Management", brisk), ConnectIpcp(1, "b", "Data Transfer", brisk)]
+    irm.asked.clear()
+    for nonsense in ("0", "-1", "soon", "nan", "inf", "4294968"):
+        assert sh(f"ipcp connect name a dst b timeout {nonsense}") == 1
+        assert f'Unknown parameter for timeout: "{nonsense}".' in out()[0]
+    assert irm.changes() == []
 
 
 def test_connect_both_components(irm: Any, out: Out) -> None:
