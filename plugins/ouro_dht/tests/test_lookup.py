@@ -97,14 +97,41 @@ def test_a_second_opinion_is_asked_for() -> None:
     assert addresses(made.step(0.01)) == [30]
 
 
-def test_the_second_answer_is_not_waited_for_for_long() -> None:
+@pytest.mark.parametrize(("first", "end"), [(0.01, 0.1), (0.06, 0.1), (0.09, 0.12), (0.15, 0.18), (0.002, 0.1)])
+def test_the_second_answer_is_not_waited_for_for_long(first: float, end: float) -> None:
+    """Until half of the budget is over, or a moment when that is soon, or past."""
     made = lookup([10, 20, 30])
-    first, _ = made.step(0.0)
-    answer(made, first, values=[VALUE], now=0.01)
-    due = made.next_timeout()
-    assert due == pytest.approx(0.03)
-    assert made.step(due) == []
-    assert made.finished == due
+    made.seed([Entry(contact(1), Standing.ANSWERED, 0.0)], lambda entry: 60.0)
+    patient, other = made.step(0.0)
+    answer(made, other, values=[VALUE], now=first)
+    made.step(first)
+    while made.finished is None:
+        due = made.next_timeout()
+        assert due is not None
+        made.step(due)
+    assert not patient.answered
+    assert made.finished == pytest.approx(end)
+
+
+def test_those_farther_away_are_not_believed_when_nearer_ones_can_be_asked() -> None:
+    """They may hold what is long over: two of them are not enough."""
+    made = lookup([50, 60], k=2)
+    for peer in made.step(0.0):
+        answer(made, peer, [10, 20], values=[VALUE], now=0.01)
+    nearer = made.step(0.01)
+    assert addresses(nearer) == [10, 20]
+    for peer in nearer:
+        answer(made, peer, values=[Value(b"ABCDEFGH", 900, 1000)], now=0.02)
+    assert made.step(0.02) == []
+    assert b"ABCDEFGH" in made.values
+
+
+def test_when_all_that_it_began_with_are_gone_others_are_asked() -> None:
+    entries = [Entry(contact(d), Standing.ANSWERED, 0.0) for d in (10, 20, 30, 40)]
+    made = Lookup(KEY, OWN, for_value=True, k=2, alpha=2, now=0.0, reserve=lambda: entries)
+    made.seed(entries[:2], lambda entry: 0.1)
+    assert addresses(made.step(0.0)) == [10, 20]
+    assert addresses(made.step(0.1)) == [30, 40]
 
 
 def test_one_that_is_the_only_one_is_enough() -> None:

@@ -65,8 +65,9 @@ class Exchange:
         k, alpha = member.config.width, member.config.dht_alpha
         thorough = for_value and member.helping(now)
         lookup = Lookup(
-            key, member.own.address, for_value=for_value, k=k, alpha=alpha, now=now, done=done, thorough=thorough
-        )
+            key, member.own.address, for_value=for_value, k=k, alpha=alpha, now=now, done=done, thorough=thorough,
+            reserve=lambda: [e for e in member.table.closest(lookup.number, len(member.table)) if e.answered],
+        )  # fmt: skip
         seeds = member.table.closest(lookup.number, len(member.table) if thorough else max(k, 2 * alpha))
         lookup.seed(seeds or (e for e in member.table if not e.down), member.patience)
         member.table.buckets[member.table.index(lookup.number)].touched = now

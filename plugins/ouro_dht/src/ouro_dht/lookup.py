@@ -4,12 +4,13 @@ Theory of operation. All members heard of stand in a list, the closest first. `a
 time; there are no rounds. An answer brings more of them and frees a place, and so does a member that takes longer than
 it should (`slow`): it is passed over, but may still answer. Of members equally near (as many leading bits shared with
 the key), the one with the shortest round trip is asked first. A lookup for members ends when the `k` closest of those
-that are not slow have answered. One for values ends when two members had some, as one may have missed what was
-published last, or when the second takes longer than a short while; or when the same `k` have none.
+that are not slow have answered. One for values ends when two of those had some, as one may have missed what was
+published last, and those farther away may hold what is long over; or when the second takes longer than a short while;
+or when the same `k` have none.
 
-Before it fails, it asks the slow ones once more. And as members of the prototype name contacts that have nothing to do
-with the key, and hold values that are not theirs to hold, a `thorough` lookup then goes on and asks everybody it heard
-of, `MAX_ASKED` at most.
+Before it fails, it asks more of those that we know (`reserve`), and the slow ones once more. And as members of the
+prototype name contacts that have nothing to do with the key, and hold values that are not theirs to hold, a `thorough`
+lookup then goes on and asks everybody it heard of, `MAX_ASKED` at most.
 
 `Lookup` decides; who sends, and keeps cookies, is `exchange.py`.
 """
@@ -31,20 +32,25 @@ _BUDGET: Final = 0.2
 """Seconds in which the IRM wants an answer (spec: dht.md 1.1)."""
 _SURE: Final = 2
 """Members that must have values before they are believed to be the latest."""
-_GRACE: Final = 0.03
-"""Longest wait for the second of them, in seconds."""
+_GRACE: Final = 0.1
+"""Longest wait for the second of them, in seconds; shorter when half of the budget is over by then."""
+_SHORT_GRACE: Final = 0.03
 
 
 class Peer:
-    """A member in a lookup. `depth`: answers that led to it; 1: we knew it. `patience`: seconds until it is slow."""
+    """A member in a lookup. `depth`: answers that led to it; 1: we knew it. `patience`: seconds until it is slow.
+    `had`: whether it had values.
+    """
 
-    __slots__ = ("answered", "asked", "contact", "depth", "distance", "patience", "rtt", "sent", "slow", "tries")
+    __slots__ = (
+        "answered", "asked", "contact", "depth", "distance", "had", "patience", "rtt", "sent", "slow", "tries"
+    )  # fmt: skip
 
     def __init__(self, contact: Contact, distance: int, depth: int, rtt: float | None, patience: float) -> None:
         self.contact, self.distance, self.depth = contact, distance, depth
         self.rtt, self.patience = rtt, patience
         self.sent = 0.0
-        self.asked = self.answered = self.slow = False
+        self.asked = self.answered = self.slow = self.had = False
         self.tries = 0
 
     def __lt__(self, other: "Peer") -> bool:
@@ -61,6 +67,7 @@ class Lookup:
     def __init__(
         self, key: bytes, own: int, *, for_value: bool, k: int, alpha: int, now: float,
         done: Callable[["Lookup", float], None] | None = None, thorough: bool = False,
+        reserve: Callable[[], Iterable[Entry]] | None = None,
     ) -> None:  # fmt: skip
         self.key, self.number = key, number_of(key)
         self.for_value, self.k, self.alpha = for_value, k, alpha
@@ -74,17 +81,19 @@ class Lookup:
         """Depth of the answer that brought the first values, or of the deepest."""
         self.asked = 0
         self.answers = 0
-        self._sure = 0  # members that had values
         self._thorough = thorough
+        self._reserve = reserve
         self._own = own
         self._peers: list[Peer] = []
         self._known: set[int] = set()
         self._slowed = False
+        self._patience: Callable[[Entry | None], float] | None = None
 
     # ------------------------------------------------------------ what is heard
 
     def seed(self, entries: Iterable[Entry], patience: Callable[[Entry | None], float]) -> None:
         """Members to begin with."""
+        self._patience = patience
         for entry in entries:
             self._add(entry.contact, 1, entry.rtt, patience(entry))
 
@@ -115,7 +124,7 @@ class Lookup:
             self.add(value, place)
             if self.found is None:
                 self.found, self.rounds = now, peer.depth
-        self._sure += bool(values)
+        peer.had = peer.had or bool(values)
 
     def add(self, value: Value, place: int = 0) -> None:
         """Without times the later of two is the newer: the prototype has the oldest first."""
@@ -132,10 +141,11 @@ class Lookup:
             return []
         self._pass_over(now)
         active = sum(1 for p in self._peers if p.waiting)
-        if now >= self.started + LIFETIME or self._sure >= _SURE or (self.found is not None and now >= self._enough):
+        sure = 0 if self.found is None else sum(1 for p in self._front() if p.had)
+        if now >= self.started + LIFETIME or sure >= _SURE or (self.found is not None and now >= self._enough):
             self.finished = now
             return []
-        free = (self._width(now) if self.found is None else _SURE - self._sure) - active
+        free = (self._width(now) if self.found is None else _SURE - sure) - active
         chosen = self._choose(free) if free > 0 else []
         if not chosen and not active:
             self.finished = now
@@ -155,14 +165,21 @@ class Lookup:
         hurried = self.for_value and (self._slowed or now - self.started > _BUDGET / 2)
         return self.alpha * 2 if hurried else self.alpha
 
+    def _front(self) -> list[Peer]:
+        return [p for p in self._peers if not p.slow][: self.k]
+
     def _choose(self, free: int) -> list[Peer]:
-        front = [p for p in self._peers if not p.slow][: self.k]
+        front = self._front()
         fresh = [p for p in front if not p.asked]
         if fresh:
             fresh.sort(key=lambda p: (p.distance.bit_length(), p.rtt if p.rtt is not None else 1.0, p.distance))
             return fresh[:free]
         if self.found is not None or any(p.waiting for p in front) or self.asked >= MAX_ASKED:
             return []
+        if self._reserve is not None and self._patience is not None and len(front) < self.k:
+            reserve, self._reserve = self._reserve, None
+            self.seed(reserve(), self._patience)
+            return self._choose(free)
         again = [p for p in self._peers if p.slow and p.tries == 1][: self.k]
         if again and (self.for_value or len([p for p in front if p.answered]) < self.k):
             return again[:free]
@@ -174,7 +191,8 @@ class Lookup:
     def _enough(self) -> float:
         """When the first values have been alone for long enough."""
         assert self.found is not None
-        return self.found + min(_GRACE, 2 * (self.found - self.started))
+        taken = self.found - self.started
+        return self.found + max(min(_SHORT_GRACE, 2 * taken), min(_GRACE, _BUDGET / 2 - taken))
 
     def next_timeout(self) -> float | None:
         """When `step` is to be called, if no answer comes before."""

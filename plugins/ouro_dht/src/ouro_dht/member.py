@@ -3,6 +3,8 @@
 import logging
 from typing import Final
 
+from attrs import evolve
+
 from ouro_core.contracts.directory import DirectoryAnswer, DirectoryReport, DirectorySend, DirectorySetup
 from ouro_core.model.errors import InvalidArgument
 from ouro_core.model.log import PP, logger
@@ -10,6 +12,7 @@ from ouro_core.model.log import PP, logger
 from .config import DhtConfig
 from .counters import Counters
 from .debug import describe
+from .ids import random_id, shown
 from .store import ValueStore
 from .table import Entry, Table
 from .timers import Timers
@@ -22,6 +25,10 @@ _MAX_PATIENCE: Final = 0.5
 _MIN_PATIENCE: Final = 0.02
 
 
+def _shown(contact: Contact) -> Contact:
+    return Contact(shown(contact.id), contact.address)
+
+
 class Member:
     """Identity, contacts, values, timers, and what is to go out."""
 
@@ -30,7 +37,7 @@ class Member:
         self.rng = setup.rng
         self.unix_time = setup.unix_time
         self.size = setup.hash.size
-        self.own = Contact(self.rng.randbytes(self.size), setup.address)
+        self.own = Contact(random_id(self.rng, self.size), setup.address)
         self.table = Table(self.own, self.config.width)
         self.store = ValueStore(self.config.dht_t_expire)
         self.counters = Counters()
@@ -46,13 +53,28 @@ class Member:
 
     def send(self, to: Contact, message: Message) -> None:
         """Put a message on its way."""
-        data = encode(message)
+        data = encode(self._shown(message) if self._shows_low_ids(to) else message)
         counters = self.counters
         counters.sent += 1
         counters.sent_bytes += len(data)
         if not isinstance(message, Response) and self.log.isEnabledFor(PP):
             self.log.log(PP, "%s", describe(message, "-->", to))
         self._out.append(DirectorySend(to.address, data))
+
+    def _shows_low_ids(self, to: Contact) -> bool:
+        """Whether somebody is, or may be, a node of the prototype, and such are to be helped."""
+        word = self.config.dht_prototype
+        if word == "off" or (word == "auto" and self._prototype_seen is None):
+            return False
+        entry = self.table.get(to.address)
+        return entry is None or not entry.ouro
+
+    @staticmethod
+    def _shown(message: Message) -> Message:
+        message = evolve(message, source=_shown(message.source))
+        if isinstance(message, Response):
+            message = evolve(message, contacts=tuple(map(_shown, message.contacts)))
+        return message
 
     def answer(self, answer: DirectoryAnswer | DirectoryReport) -> None:
         """The end of a query or question."""

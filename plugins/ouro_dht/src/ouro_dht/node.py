@@ -185,9 +185,7 @@ class Dht(DirectoryPolicy):
         return values if own is None else [own, *values]
 
     def _give(self, request: Request, values: Sequence[Value], now: float) -> None:
-        """What a node of the prototype asked for, and we had to look up: it has it now, and so have we. It is passed on
-        to where others of its kind ask.
-        """
+        """What a node of the prototype asked for, and we had to look up: it has it now, and so have we."""
         self._respond(request, values, now)
         member, key = self._member, request.key
         unix = member.unix_time(now)
@@ -196,7 +194,7 @@ class Dht(DirectoryPolicy):
                 life = value.expiry or unix + member.config.dht_t_replicate
                 outcome, item = member.store.put(key, value.data, member.own, life, value.published, now, unix)
                 if item is not None:
-                    self._publishing.stored(key, item, outcome == "stored", True, now)
+                    self._publishing.stored(key, item, outcome == "stored", False, now)
 
     def _respond(self, request: Request, values: Sequence[Value], now: float) -> None:
         """Contacts always, as the prototype's need at least one; values in the order they should be tried in."""

@@ -9,8 +9,8 @@ number of publications is under way at once; the others wait in line.
 Who holds a value of another leaves publishing to its owner: only when nobody brought it for longer than the owner would
 take, and we are among the `k` closest, we store it at the others. The first to do so spares the rest the work. Nodes of
 the prototype publish once a day and to whom they happen to know, so what comes from them is soon passed on to the `k`
-closest, and so is what we looked up for them. A member that moves in closer than others is given what it should hold by
-the two closest that have it.
+closest, and to those of their kind whom others of it ask. A member that moves in closer than others is given what it
+should hold by the two closest that have it.
 
 A name that is unregistered is withdrawn from Ouro members that were given it; the prototype has no message for that.
 """
@@ -182,7 +182,9 @@ class Publishing:
         own.timer = member.timers.at(now + member.jitter(pause), lambda now: self._enqueue(key, now))
 
     def _targets(self, closest: Iterable[Contact], now: float) -> list[Contact]:
-        """The closest, and while nodes of the prototype are known, those with the lowest ids, whom they ask."""
+        """The closest, and while nodes of the prototype are known, those of them with the lowest ids, whom others of
+        their kind ask.
+        """
         targets = dict.fromkeys(closest)
         if self._member.helping(now):
             targets.update(dict.fromkeys(e.contact for e in self._member.table.lowest(_LOW_IDS)))

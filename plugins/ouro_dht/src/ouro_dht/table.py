@@ -68,6 +68,11 @@ class Entry:
         return self.down or self.fails >= BAD_AFTER
 
     @property
+    def answered(self) -> bool:
+        """Whether it answered us once."""
+        return self.standing is Standing.ANSWERED
+
+    @property
     def shown(self) -> bool:
         """Whether it is named to others."""
         return self.standing > Standing.LEARNT and not self.bad
@@ -297,8 +302,8 @@ class Table:
         return found[:count]
 
     def lowest(self, count: int) -> list[Entry]:
-        """Those with the lowest ids, which nodes of the prototype ask most."""
-        return sorted((e for e in self if e.shown), key=lambda e: e.number)[:count]
+        """Of the prototype's, those with the lowest ids, which others of its kind ask most."""
+        return sorted((e for e in self if e.shown and not e.ouro), key=lambda e: e.number)[:count]
 
     def rank(self, number: int, limit: int) -> int:
         """How many contacts are closer to a number than we are; not counted beyond `limit`."""

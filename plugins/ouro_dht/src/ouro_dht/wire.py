@@ -18,6 +18,7 @@ doubled ones); encoding puts finished pieces together, as contacts are sent agai
 time that the generated code needs.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -26,6 +27,7 @@ from google.protobuf.message import DecodeError
 
 from ouro_core.model.errors import WireError
 
+from . import ids
 from .pb import dht_pb2 as pb
 
 __all__ = [
@@ -211,9 +213,9 @@ def _stored(message: Store) -> bytes:
 # ---------------------------------------------------------------- decoding
 
 
-def decode(data: bytes, size: int) -> Message:
+def decode(data: bytes, size: int, original: Callable[[bytes], bytes] = ids.original) -> Message:
     """A message, whose ids and keys must have `size` bytes. Malformed. A contact with address 0 is left out, as the
-    prototype passes such on.
+    prototype passes such on. `original` is applied to the ids of members.
     """
     if len(data) > MAX_MESSAGE:
         raise Malformed("too_long", f"{len(data)} bytes; at most {MAX_MESSAGE} are read")
@@ -228,7 +230,7 @@ def decode(data: bytes, size: int) -> Message:
         raise Malformed("source_id", f"the source's id has {len(message.src.id)} bytes; here they have {size}")
     if not message.src.addr:
         raise Malformed("source_address", "the source's address is 0")
-    source = Contact(message.src.id, message.src.addr)
+    source = Contact(original(message.src.id), message.src.addr)
     if message.code == 0:
         return _decode_store(message, source, size)
     if message.code in (1, 3):
@@ -237,7 +239,7 @@ def decode(data: bytes, size: int) -> Message:
         _check_key(message.find.key, size)
         return Request(source, message.find.key, message.find.cookie, message.code == 3, bool(message.ouro))
     if message.code in (2, 4):
-        return _decode_response(message, source, size)
+        return _decode_response(message, source, size, original)
     raise Malformed("code", f"unknown code {message.code}")
 
 
@@ -256,7 +258,7 @@ def _decode_store(message: pb.Message, source: Contact, size: int) -> Store:
     return Store(source, store.key, store.val, store.exp, store.published, store.withdraw, bool(message.ouro))
 
 
-def _decode_response(message: pb.Message, source: Contact, size: int) -> Response:
+def _decode_response(message: pb.Message, source: Contact, size: int, original: Callable[[bytes], bytes]) -> Response:
     wants_values = message.code == 4
     if not message.HasField("node") or (wants_values and not message.HasField("val")):
         raise Malformed("incomplete", f"{NAMES[message.code]} without its answer")
@@ -264,11 +266,10 @@ def _decode_response(message: pb.Message, source: Contact, size: int) -> Respons
     _check_key(node.key, size)
     contacts = []
     for c in node.contacts:
-        contact = Contact(c.id, c.addr)
-        if len(contact.id) != size:
-            raise Malformed("contact_id", f"a contact's id of {len(contact.id)} bytes; here they have {size}")
-        if contact.address:
-            contacts.append(contact)
+        if len(c.id) != size:
+            raise Malformed("contact_id", f"a contact's id of {len(c.id)} bytes; here they have {size}")
+        if c.addr:
+            contacts.append(Contact(original(c.id), c.addr))
     values = _decode_values(message.val) if wants_values else None
     return Response(source, node.key, node.cookie, tuple(contacts), values, bool(message.ouro))
 

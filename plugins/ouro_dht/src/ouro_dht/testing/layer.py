@@ -221,6 +221,14 @@ class Layer:
         correct = bool(answer.addresses) and answer.addresses[0] in self.holders.get(key, ())
         return Found(correct, at - begin, self._rounds(place) - before)
 
+    def is_out_of_reach(self, place: Place, key: bytes) -> bool:
+        """Whether nobody can help a node of the prototype: all whom it would ask are of its kind, and no one has it."""
+        if not isinstance(place.directory, Prototype) or place.directory.has(key):
+            return False
+        asked = [self.places.get(c.address) for c in place.directory.would_ask(key, self.now)]
+        others = [p.directory for p in asked if p is not None]
+        return all(isinstance(d, Prototype) and not d.has(key) for d in others)
+
     @staticmethod
     def _rounds(place: Place) -> int:
         return place.directory.counters.lookup_rounds if isinstance(place.directory, Dht) else 0

@@ -104,6 +104,15 @@ class Prototype:
         if len(children) == 1:
             self._split(next(iter(children.values())))
 
+    def contacts(self) -> list[Contact]:
+        """All contacts, in whatever bucket."""
+        found, buckets = [], [self._root]
+        while buckets:
+            bucket = buckets.pop()
+            found += [contact for contact, _ in bucket.contacts]
+            buckets += (bucket.children or {}).values()
+        return found
+
     def contact_list(self, key: bytes, wanted: int, now: float) -> list[Contact]:
         """The contacts for a key, as the prototype selects them (4.5)."""
         k = self._config.dht_k
@@ -140,7 +149,7 @@ class Prototype:
                 return False
             record = self._requests[key] = _Request(now + T_RESPONSE)
         record.until = now + T_RESPONSE
-        chosen = self.contact_list(key, self._config.dht_alpha, now)[: self._config.dht_alpha]
+        chosen = self.would_ask(key, now)
         if not chosen:
             return False
         code = 3 if for_value else 1
@@ -201,7 +210,7 @@ class Prototype:
         self.local.pop(hash, None)
 
     def _store(self, key: bytes, value: bytes, expiry: float, now: float) -> None:
-        for contact in self.contact_list(key, self._config.dht_alpha, now)[: self._config.dht_alpha]:
+        for contact in self.would_ask(key, now):
             self._send(contact, Store(self.own, key, value, int(expiry)))
 
     def query(self, hash: bytes, now: float) -> int:
@@ -226,6 +235,14 @@ class Prototype:
         found = [a for a in addresses if a != self.own.address][:1]
         self._out.append(DirectoryAnswer(number, tuple(a for a in found if a)))
 
+    def has(self, key: bytes) -> bool:
+        """Whether it would answer with a value."""
+        return bool(self._values(key))
+
+    def would_ask(self, key: bytes, now: float) -> list[Contact]:
+        """Whom a query would be sent to, if it had to be."""
+        return self.contact_list(key, self._config.dht_alpha, now)[: self._config.dht_alpha]
+
     def _values(self, key: bytes) -> list[bytes]:
         values = list(self.foreign.get(key, ()))
         if key in self.local:
@@ -236,7 +253,7 @@ class Prototype:
 
     def receive(self, data: bytes, now: float) -> None:
         try:
-            message = decode(data, self._size)
+            message = decode(data, self._size, bytes)
         except Malformed:
             return
         self._touch(message.source, now)
