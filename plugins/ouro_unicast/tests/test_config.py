@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from attrs import evolve
+from attrs import evolve, frozen
 from ouro_unicast.config import UnicastConfig, described, layer_info, policies
+from ouro_unicast.contracts import RoutingPolicy
 from ouro_unicast.enrolment import EnrolmentClient, EnrolmentServer
 from ouro_unicast.wire import oep
 from unicast_captures import packets
 
-from ouro_core.model.config import parse_config, to_text
+from ouro_core.model.config import choice, integer, option, parse_config, to_text
 from ouro_core.model.errors import ConfigError, OuroError, WireError
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import HashAlgorithm
@@ -119,3 +120,77 @@ def test_a_directory_without_its_settings(plugins: PluginHost, settings: bytes |
 def test_hashes_that_nobody_uses(plugins: PluginHost, hash: int) -> None:
     with pytest.raises(ConfigError, match="SHA3"):
         layer_info(oep.Layer("net", hash, oep.UNICAST))
+
+
+@frozen
+class MetricConfig:
+    ls_t_update: int = option(15, parse=integer(1, 100), unit="s", help="as of link state")
+    metric: str = option("hops", parse=choice("hops", "delay"), help="what is short")
+
+
+class Metric(RoutingPolicy):
+    """Another distribution's, with parameters."""
+
+    name = "metric"
+    Config = MetricConfig
+
+    def management_up(self, connection: int, address: int, now: float) -> None: ...
+    def management_down(self, connection: int, now: float) -> None: ...
+    def neighbour_up(self, port: int, address: int, now: float) -> None: ...
+    def neighbour_down(self, port: int, now: float) -> None: ...
+    def receive(self, connection: int, data: bytes, now: float) -> None: ...
+
+
+class WithMetric:
+    """What is registered where `Metric` is installed."""
+
+    def __init__(self, plugins: PluginHost) -> None:
+        self._plugins = plugins
+
+    def get(self, registry: str, name: str) -> Any:
+        return Metric if (registry, name) == ("routing_policies", "metric") else self._plugins.get(registry, name)
+
+    def registry(self, registry: str) -> Any:
+        return self._plugins.registry(registry)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, MetricConfig()),
+        ({"routing_options": "metric=delay"}, MetricConfig(metric="delay")),
+        ({"ls_t_update": "7"}, MetricConfig(ls_t_update=7)),
+        ({"ls_t_update": "7", "routing_options": "ls_t_update=9,metric=delay"}, MetricConfig(9, "delay")),
+    ],
+)
+def test_parameters_of_another_distributions_routing_travel(
+    plugins: PluginHost, given: dict[str, str], expected: MetricConfig
+) -> None:
+    installed = WithMetric(plugins)
+    layer = described(NET, parse_config(UnicastConfig, {"routing": "metric", **given}), installed)
+    travelled = oep.EnrolResponse.decode(oep.EnrolResponse(bytes(8), 0, 0, 0, layer).encode()).layer
+    assert travelled is not None
+    assert policies(travelled, installed).routing_config == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"routing": "metric", "routing_options": "metric=miles"}, "miles"),
+        ({"routing": "metric", "routing_options": "colour=red"}, "colour.*ls_t_update, metric"),
+        ({"routing": "lfa", "routing_options": "metric=hops"}, "lfa has no routing_options"),
+        ({"routing": "metric", "routing_options": "metric"}, "key=value"),
+    ],
+)
+def test_parameters_that_there_are_not(plugins: PluginHost, given: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        described(NET, parse_config(UnicastConfig, given), WithMetric(plugins))
+
+
+@pytest.mark.parametrize("named", [(("routing.colour", "red"),), (("routing.metric", "miles"),)])
+def test_parameters_that_a_peer_makes_up(plugins: PluginHost, named: tuple[tuple[str, str], ...]) -> None:
+    installed = WithMetric(plugins)
+    layer = described(NET, parse_config(UnicastConfig, {"routing": "metric"}), installed)
+    assert layer.unicast is not None
+    with pytest.raises(ConfigError):
+        policies(evolve(layer, unicast=evolve(layer.unicast, named=(("routing", "metric"), *named))), installed)

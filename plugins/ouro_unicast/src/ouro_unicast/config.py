@@ -3,7 +3,8 @@
 Theory of operation. A layer is described by an `oep.Layer`, whoever made it: `described` makes one from the options of
 `bootstrap`, enrolment brings one from another member. `policies` turns it into classes and their configurations, and is
 the one place that says what is wrong with a layer. What the prototype has are numbers; a policy that it does not have
-travels by its name, beside the number 255, which the prototype refuses.
+travels by its name, beside the number 255, which the prototype refuses. The parameters of such a routing policy travel
+too, as texts, each named `routing.<parameter>`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from attrs import frozen
 
 from ouro_core.contracts.directory import DirectoryPolicy
 from ouro_core.contracts.ipcp import Registrations
-from ouro_core.model.config import integer, option, options, parse_config
+from ouro_core.model.config import integer, option, options, parse_config, to_text
 from ouro_core.model.errors import ConfigError
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import HashAlgorithm, check_name
@@ -25,6 +26,7 @@ __all__ = ["Policies", "UnicastConfig", "described", "layer_info", "policies"]
 
 _U32: Final = 2**32 - 1
 _BY_NAME: Final = 255
+_PARAMETER: Final = "routing."
 _ROUTING: Final = ("link_state", "lfa", "ecmp")
 _AUTHORITIES: Final = ("flat",)
 _CONGESTION: Final = ("none", "mb-ecn")
@@ -35,6 +37,13 @@ def _word(value: str) -> str:
     if len(value.split()) != 1 or not value.isprintable():
         raise ValueError("needs one word")
     return value.lower()
+
+
+def _pairs(value: str) -> str:
+    pairs = [word.partition("=") for word in value.split(",") if word]
+    if not all(key.isidentifier() and equals for key, equals, _ in pairs):
+        raise ValueError("needs key=value, more of them after commas")
+    return ",".join(f"{key}={text}" for key, _, text in pairs)
 
 
 def _routing_word(value: str) -> str:
@@ -60,6 +69,7 @@ class UnicastConfig:
     dht_t_refresh: int = option(900, parse=integer(3, 3600), unit="s", help="between looks at the neighbourhood")
     dht_t_replicate: int = option(900, parse=integer(3, 3600), unit="s", help="between copies of entries to others")
     routing: str = option("link_state", parse=_routing_word, help="routing: link_state, lfa, ecmp")
+    routing_options: str = option("", parse=_pairs, help="parameters of another distribution's routing: key=value,...")
     ls_t_timeo: int = option(60, parse=integer(1, _U32), unit="s", help="after which a link is taken for gone")
     ls_t_update: int = option(15, parse=integer(1, _U32), unit="s", help="between announcements of a link")
     ls_t_recalc: int = option(4, parse=integer(1, _U32), unit="s", help="between computations of routes")
@@ -88,14 +98,20 @@ def described(layer: LayerInfo, config: UnicastConfig, plugins: Registrations) -
     """The layer that these options make. Errors of `plugins`: a policy that is not here."""
     named: list[tuple[str, str]] = []
     routing, link_state = 0, None
+    values = {o.keyword: getattr(config, o.name) for o in options(UnicastConfig)}
     if config.routing in _ROUTING:
+        if config.routing_options:
+            raise ConfigError(f"routing {config.routing} has no routing_options: its parameters are ls_t_...")
         link_state = oep.LinkState(
             _ROUTING.index(config.routing), config.ls_t_recalc, config.ls_t_update, config.ls_t_timeo
         )
     else:
         routing = _number(config.routing, (), "routing", named)
+        cls = plugins.get("routing_policies", config.routing).Config
+        own = dict(pair.split("=", 1) for pair in config.routing_options.split(",") if pair)
+        chosen = parse_config(cls, {**to_text(_configured(cls, values)), **own})
+        named += [(f"{_PARAMETER}{key}", text) for key, text in to_text(chosen).items()]
     directory: type[DirectoryPolicy] = plugins.get("directory_policies", config.directory)
-    values = {o.keyword: getattr(config, o.name) for o in options(UnicastConfig)}
     settings = directory.encode_config(_configured(directory.Config, values), 0)
     unicast = oep.Unicast(
         config.address_size, config.eid_size, config.max_ttl,
@@ -143,7 +159,7 @@ def policies(layer: oep.Layer, plugins: Registrations) -> Policies:
     directory_config, peer = directory.decode_config(u.directory_settings or b"")
     return Policies(
         routing,
-        _configured(routing.Config, _link_state_values(u)),
+        _routing_config(routing, u),
         plugins.get("pff_policies", routing.pff),
         directory,
         directory_config,
@@ -170,6 +186,13 @@ def _name(kind: str, number: int, known: tuple[str, ...], u: oep.Unicast) -> str
                 return name
     words = ", ".join(f"{i} {word}" for i, word in enumerate(known))
     raise ConfigError(f"the layer uses {kind} policy {number}, which nobody here knows; known: {words or 'none'}")
+
+
+def _routing_config(policy: type[RoutingPolicy], u: oep.Unicast) -> Any:
+    if u.routing == 0:
+        return _configured(policy.Config, _link_state_values(u))
+    texts = {kind.removeprefix(_PARAMETER): text for kind, text in u.named if kind.startswith(_PARAMETER)}
+    return parse_config(policy.Config, texts)
 
 
 def _link_state_values(u: oep.Unicast) -> Mapping[str, int]:

@@ -71,7 +71,9 @@ class RoutingPolicy(ABC):
     first that works, "multipath" all in turn.
     """
     Config: ClassVar[type] = NoConfig
-    """Frozen attrs class made with `ouro_core.model.config.option`; every member of the layer gets equal values."""
+    """Frozen attrs class made with `ouro_core.model.config.option`; every member of the layer gets equal values:
+    those of `routing_options` at bootstrap, and of `ls_t_...` where it has such fields.
+    """
 
     def __init__(self, address: int, config: Any, rng: random.Random, rib: Publisher) -> None:
         """`address` is the member's own; `config` an instance of `Config`; `rng` the only source of randomness; `rib`

@@ -73,7 +73,7 @@ class Unicast:
     address_authority: int = 0
     congestion: int = 1
     named: tuple[tuple[str, str], ...] = ()
-    """(kind, name) of policies without a number."""
+    """(kind, name) of policies without a number, and (routing.parameter, value) of such a routing policy."""
 
 
 @frozen
