@@ -97,10 +97,12 @@ class QosSpec:
 
 RAW: Final = QosSpec()
 RAW_NO_ERRORS: Final = QosSpec(ber=0)
-BEST_EFFORT: Final = QosSpec(ber=0, in_order=1)
-VIDEO: Final = QosSpec(delay=100, bandwidth=_U64, availability=3, ber=0, in_order=1, max_gap=100)
-VOICE: Final = QosSpec(delay=50, bandwidth=100_000, availability=5, ber=0, in_order=1, max_gap=50)
-DATA: Final = QosSpec(delay=1000, loss=0, ber=0, in_order=1, max_gap=2000)
+# Those with FRCT ask for no CRC, as the prototype's do on the wire: it neither checks nor repeats one on what it sends
+# again (flows.md 2, 7.8), so a reliable flow to it would stall at the first loss. `attrs.evolve(DATA, ber=0)` has one.
+BEST_EFFORT: Final = QosSpec(in_order=1)
+VIDEO: Final = QosSpec(delay=100, bandwidth=_U64, availability=3, in_order=1, max_gap=100)
+VOICE: Final = QosSpec(delay=50, bandwidth=100_000, availability=5, in_order=1, max_gap=50)
+DATA: Final = QosSpec(delay=1000, loss=0, in_order=1, max_gap=2000)
 NP1: Final = QosSpec(loss=_U32, ber=_U32, timeout=0)
 """The IPCP's side of a flow, and flows of a broadcast layer: no FRCT, no CRC, no keep-alive."""
 

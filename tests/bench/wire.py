@@ -42,14 +42,24 @@ def missing() -> str | None:
 
 class Wire:
     """`delay`: seconds each way. `loss`: of frames each way, 0 to 1. `mtu`: bytes. A context manager. `namespaces` are
-    those of its ends, `ADDRESSES` and `DEVICES` what they are called there.
+    those of its ends, `ADDRESSES` and `DEVICES` what they are called there. `between`: namespaces that are there
+    already; otherwise it makes its own.
     """
 
     ADDRESSES: Final = ("10.83.0.1", "10.83.0.2")
     DEVICES: Final = ("tap-a", "tap-b")
 
-    def __init__(self, *, delay: float = 0.0, loss: float = 0.0, mtu: int = 1500, seed: int = 1) -> None:
-        self.namespaces = (Namespace(), Namespace())
+    def __init__(
+        self,
+        *,
+        delay: float = 0.0,
+        loss: float = 0.0,
+        mtu: int = 1500,
+        seed: int = 1,
+        between: tuple[Namespace, Namespace] | None = None,
+    ) -> None:
+        self.namespaces = between or (Namespace(), Namespace())
+        self._own = between is None
         self._words = [str(delay), str(loss), str(seed)]
         self._mtu = str(mtu)
         self._left = contextlib.ExitStack()
@@ -67,7 +77,9 @@ class Wire:
 
     def _end(self, stack: contextlib.ExitStack, side: int) -> int:
         device = self.DEVICES[side]
-        namespace = stack.enter_context(self.namespaces[side])
+        namespace = self.namespaces[side]
+        if self._own:
+            stack.enter_context(namespace)
         with namespace.inside():
             fd = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             stack.callback(os.close, fd)

@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from ouro_core.testing.netns import join
+from tests.bench.wire import Wire, missing
 
 from .hosts import InteropHost, OuroHost, PrototypeHost, prototype
 
@@ -31,12 +32,16 @@ ADDRESSES: Final = ("10.84.0.1", "10.84.0.2")
 
 
 @contextlib.contextmanager
-def pair(type_name: str) -> Iterator[tuple[OuroHost, PrototypeHost]]:
-    """Two hosts in a layer. Each serves its name of `NAMES`."""
+def pair(type_name: str, loss: float = 0.0) -> Iterator[tuple[OuroHost, PrototypeHost]]:
+    """Two hosts in a layer. Each serves its name of `NAMES`. `loss`: of frames, each way."""
     assert not isinstance(PROGRAMS, str)
-    with OuroHost() as ours, PrototypeHost(PROGRAMS) as theirs:
-        join(ours.network, "v0", theirs.network, "v0")
+    with OuroHost() as ours, PrototypeHost(PROGRAMS) as theirs, contextlib.ExitStack() as stack:
         own: tuple[list[str], ...] = ["dev", "v0"], ["dev", "v0"]
+        if loss:
+            stack.enter_context(Wire(loss=loss, delay=0.002, between=(ours.network, theirs.network)))
+            own = ["dev", Wire.DEVICES[0]], ["dev", Wire.DEVICES[1]]
+        else:
+            join(ours.network, "v0", theirs.network, "v0")
         if type_name == "udp4":
             for host, address in zip((ours, theirs), ADDRESSES, strict=True):
                 host.network.ip("address", "add", f"{address}/24", "dev", "v0")
@@ -53,9 +58,9 @@ def pair(type_name: str) -> Iterator[tuple[OuroHost, PrototypeHost]]:
         yield ours, theirs
 
 
-def ping(client: InteropHost, name: str, qos: str) -> str:
+def ping(client: InteropHost, name: str, qos: str, count: int = COUNT, interval: int = 50) -> str:
     """What `oping` printed; again when the prototype lost the allocation, which it does, and at last nothing."""
-    words = ("oping", "-n", name, "-c", str(COUNT), "-i", "50", "-q", qos)
+    words = ("oping", "-n", name, "-c", str(count), "-i", str(interval), "-q", qos)
     for _ in range(ATTEMPTS):
         with contextlib.suppress(subprocess.TimeoutExpired):
             done = client.run(*words, timeout=PATIENCE)
@@ -77,6 +82,23 @@ def test_oping(type_name: str) -> None:
                     break  # it does not always live on (flows.md 7.6): with daemons just started
                 check(text, qos)
                 del left[0]
+    assert not left
+
+
+@pytest.mark.skipif(bool(missing()), reason=f"a wire {missing()}")
+def test_what_is_lost_is_sent_again() -> None:
+    """One frame in ten is lost, either way. Neither end asks for a CRC, which the prototype would forget on what it
+    sends again. Its flows do not always live through this (7.6), and allocations are lost, too; but that none of 30
+    packets and 30 answers is lost happens to one exchange in 500, so one that is complete was mended.
+    """
+    left: list[type[InteropHost]] = [OuroHost, PrototypeHost]
+    for _ in range(DAEMONS):
+        with pair("eth-dix", loss=0.1) as (ours, theirs):
+            for _ in range(ATTEMPTS):
+                if left:
+                    client, server = (ours, PrototypeHost) if left[0] is OuroHost else (theirs, OuroHost)
+                    if " 30 received, 0 out-of-order" in ping(client, NAMES[server], "data", 30, 20):
+                        del left[0]
     assert not left
 
 

@@ -19,7 +19,7 @@ needs_wire = pytest.mark.skipif(bool(missing()), reason=f"a wire {missing()}")
     ("type", "encrypted"), [("udp4", False), ("udp4", True), ("eth-dix", False), ("eth-llc", True)]
 )
 def test_a_file_over_a_wire_that_loses_frames(type: str, encrypted: bool, tmp_path: Path) -> None:
-    """With a CRC, which the QoS asks for; encrypted or not. One frame in twenty is lost, either way."""
+    """One frame in twenty is lost, either way."""
     if encrypted:
         for side in ("server", "client"):
             (tmp_path / side / "srv").mkdir(parents=True)

@@ -24,7 +24,11 @@ from ouro_core.model.qos import BEST_EFFORT, DATA, RAW, VIDEO, VOICE, QosSpec
 
 from .conftest import KEY
 
-QOS = pytest.mark.parametrize("qos", [DATA, BEST_EFFORT, VIDEO, VOICE], ids=["data", "best", "video", "voice"])
+CHECKED = attrs.evolve(DATA, ber=0)
+"""With a CRC."""
+QOS = pytest.mark.parametrize(
+    "qos", [DATA, CHECKED, BEST_EFFORT, VIDEO, VOICE], ids=["data", "checked", "best", "video", "voice"]
+)
 SECRET = {"cipher": 901, "key": KEY, "suite": "aes-256-gcm", "plugin": "classic"}
 LONG = 20
 
@@ -162,8 +166,8 @@ def test_without_loss_everything_arrives_in_order(line: Any, qos: QosSpec, batch
 @pytest.mark.parametrize("more", [{}, SECRET], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("batch", [1, 32])
 def test_losses_are_made_good_both_ways(line: Any, more: dict[str, Any], batch: int) -> None:
-    """With a CRC; what is sent again is sealed again, and so are control packets."""
-    made = line(DATA, 0.05, **more)
+    """What is sent again is sealed again, and so are control packets."""
+    made = line(CHECKED, 0.05, **more)
     a, b = made.flows
     packets = numbered(1500)
     run(
@@ -454,7 +458,7 @@ def test_no_thread_stays_for_a_flow_that_was_closed(line: Any) -> None:
 def test_unprotected_control_packets_of_the_prototype(client: PacketClient) -> None:
     """On a flow with a CRC it forgets that of its acknowledgements (flows.md 7.8 b)."""
     end, far = client.pair()
-    allocation = Allocation(1, Grant(b""), DATA, 100, "name")
+    allocation = Allocation(1, Grant(b""), CHECKED, 100, "name")
     path = above(end, stages_for(allocation, load_suite), allocation)
     assert isinstance(path, FrctPipeline)
     path.write(b"x")
@@ -471,7 +475,7 @@ def test_unprotected_control_packets_of_the_prototype(client: PacketClient) -> N
 
 def test_the_first_packet_on_the_wire(client: PacketClient) -> None:
     end, far = client.pair()
-    allocation = Allocation(1, Grant(b""), attrs.evolve(DATA, ber=1), 100, "name")
+    allocation = Allocation(1, Grant(b""), DATA, 100, "name")
     path = above(end, (), allocation)
     path.write(b"payload")
     packet = far.read()
