@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Final
 
-__all__ = ["Namespace", "hub", "join", "unusable"]
+__all__ = ["Namespace", "hub", "join", "queue", "unusable"]
 
 _CLONE_NEWNET: Final = 0x40000000
 
@@ -112,6 +112,17 @@ def hub(namespace: Namespace, *devices: str) -> None:
         namespace.ip("link", "set", port, "master", "hub")
         namespace.ip("link", "set", port, "type", "bridge_slave", "learning", "off", "flood", "on")
         _wait(namespace, port, " state forwarding ")
+
+
+def queue(namespace: Namespace, device: str, *words: str) -> str | None:
+    """A queueing discipline for what a device sends, in the words of `tc`: `"netem", "loss", "10%"`. None; or why there
+    is none: kernels are built without some of them.
+    """
+    try:
+        namespace.run("tc", "qdisc", "replace", "dev", device, "root", *words)
+    except (OSError, RuntimeError) as e:
+        return f"no {words[0]} here: {e}"
+    return None
 
 
 def _wait(namespace: Namespace, device: str, state: str) -> None:

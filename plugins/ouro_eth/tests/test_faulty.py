@@ -1,8 +1,11 @@
-"""Real members over a real segment that loses, doubles and reorders frames: what comes in at one port goes out at the
-other through a faulty link.
+"""Real members over a real segment that loses, doubles and reorders frames.
+
+What comes in at one port goes out at the other. The faults are those of netem, on the devices, where the kernel has it;
+else of a faulty link of ours between the ports. `-s` shows which, and why.
 """
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -12,18 +15,19 @@ import pytest_asyncio
 
 from ouro_core.model.errors import OuroError
 from ouro_core.model.qos import DATA
-from ouro_core.testing.links import Faulty
-from ouro_core.testing.netns import Namespace, join
+from ouro_core.testing.links import Faulty, Link
+from ouro_core.testing.netns import Namespace, join, queue
 
 from .ethernet_layer import NAME, WAIT, Layer, layer
 from .ethernet_network import network
 
 _ETH_P_ALL = 3
 _OUTGOING = 4
+_NETEM = ("netem", "delay", "1ms", "reorder", "20%", "loss", "10%", "duplicate", "10%")
 
 
 @contextmanager
-def moved(ports: tuple[str, str], links: tuple[Faulty, Faulty]) -> Iterator[None]:
+def moved(ports: tuple[str, str], links: tuple[Link, Link]) -> Iterator[None]:
     """Frames that arrive at one port leave at the other, in the running loop."""
     loop = asyncio.get_running_loop()
     sockets = []
@@ -68,15 +72,22 @@ def ports() -> Iterator[Namespace]:
 
 @pytest_asyncio.fixture(params=["eth-dix", "eth-llc"])
 async def lay(request: pytest.FixtureRequest, ports: Namespace) -> AsyncIterator[Layer]:
-    links = tuple(Faulty(i, loss=0.1, duplication=0.1, reordering=0.2, delay=0.001, late=0.01) for i in (7, 8))
-    print(*links)
+    lacking = queue(ports, "v0", *_NETEM) or queue(ports, "v1", *_NETEM)
+    links: list[Link] = [Link(0.0), Link(0.0)]
+    if lacking is not None:
+        links = [Faulty(i, loss=0.1, duplication=0.1, reordering=0.2, delay=0.001, late=0.01) for i in (7, 8)]
+    print(lacking or "the faults are netem's;", *links)
     with moved(("p0", "p1"), (links[0], links[1])):
         async with layer(request.param) as made:
             yield made
-    for link in links:
-        assert link.statistics.lost
-        assert link.statistics.duplicated
-        assert link.statistics.reordered
+    for link, device in zip(links, ("v0", "v1"), strict=True):
+        if lacking is None:
+            [netem] = json.loads(ports.run("tc", "-s", "-j", "qdisc", "show", "dev", device))
+            assert (netem["kind"], netem["drops"] > 0) == ("netem", True)
+        else:
+            assert link.statistics.lost
+            assert link.statistics.duplicated
+            assert link.statistics.reordered
 
 
 async def test_flows_are_allocated_all_the_same(lay: Layer) -> None:

@@ -17,7 +17,7 @@ from ouro_core import Node
 from ouro_core.api.aio import AsyncFlow
 from ouro_core.contracts.packets import State
 from ouro_core.model.errors import ConfigError, FlowDown, IpcpError, NotPermitted, NotSupported, OuroError, UnknownName
-from ouro_core.testing.netns import Namespace, join
+from ouro_core.testing.netns import Namespace, join, queue
 
 from .ethernet_layer import NAME, WAIT, Layer, eventually, layer
 
@@ -193,6 +193,31 @@ async def test_packets_that_no_frame_takes_are_counted(lay: Layer) -> None:
         await client.write(bytes(most))
         assert len(await asyncio.wait_for(server.read(), WAIT)) == most
         assert await lay.count(lay.client, "frames/too_long") == 1
+
+
+@pytest.mark.parametrize("type_name", ["eth-dix", "eth-llc"])
+async def test_a_device_that_is_slower_than_its_sender(private: Namespace, type_name: str) -> None:
+    """20 Mbit/s and a queue of five packets: the sender is slowed, nothing is lost, and management gets through."""
+    lacking = queue(private, "v0", "tbf", "rate", "20mbit", "burst", "3000", "limit", "7500")
+    if lacking is not None:
+        pytest.skip(lacking)
+    async with layer(type_name, neighbour="v1") as lay:
+        client, server = await lay.flow()
+        async with client, server:
+
+            async def send() -> None:
+                for n in range(1000):
+                    await client.write(b"%4d" % n + bytes(1396))
+
+            sending = asyncio.ensure_future(send())
+            for n in range(1000):
+                assert (await asyncio.wait_for(server.read(), WAIT))[:4] == b"%4d" % n
+                if n == 500:
+                    await lay.works()
+            await sending
+            assert await lay.count(lay.client, "frames/tx_no_buffer") > 0
+            assert await lay.count(lay.client, "frames/tx_error") == 0
+            assert await lay.count(lay.client, "management/not_sent") == 0
 
 
 @pytest.mark.parametrize("type_name", ["eth-dix", "eth-llc"])
