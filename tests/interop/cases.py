@@ -6,6 +6,7 @@ was on its daemon's stack when the name was made (irmd.md 5). A test fails when 
 """
 
 import contextlib
+import signal
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Final
@@ -122,11 +123,10 @@ class Case:
             name = self.pair.name()
             self.server.secure("server", name, server(name))
             self.client.secure("client", name, client(name))
-            self.server.serve(name, LAYER)
-            self.pair.tell(self.client, name, self.server)
-            if self.theirs_asks:
-                self.client.irm("name", "create", name)  # it looks for no name that it does not know
-            done = self.client.ping(name, *options)
+            try:
+                done = self._ask(name, options)
+            except AssertionError as e:  # a command failed, or a server did not come up
+                done = Done(name, -signal.SIGKILL, "", str(e))
             if counts(done):
                 return done
             seen.append(f"{name}: {done.returncode} {done.stdout.strip()} {done.stderr.strip()}")
@@ -135,6 +135,13 @@ class Case:
                 self.pair.renew()
             self.pair.stop_servers()
         raise AssertionError("\n".join([*seen, "ours:", self.pair.ours.log()[-2000:], self.pair.theirs.log()[-2000:]]))
+
+    def _ask(self, name: str, options: tuple[str, ...]) -> Done:
+        self.server.serve(name, LAYER)
+        self.pair.tell(self.client, name, self.server)
+        if self.theirs_asks:
+            self.client.irm("name", "create", name)  # it looks for no name that it does not know
+        return self.client.ping(name, *options)
 
     def works(self, server: Files = NOTHING, client: Files = NOTHING, options: tuple[str, ...] = ()) -> None:
         """Pings are answered."""

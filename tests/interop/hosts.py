@@ -25,7 +25,7 @@ from ouro_core.testing.host import Host, end, eventually
 from ouro_core.testing.netns import Namespace, unusable
 from tests.bench.prototype import Missing, find
 
-__all__ = ["InteropHost", "OuroHost", "PrototypeHost", "prototype"]
+__all__ = ["Done", "InteropHost", "OuroHost", "PrototypeHost", "prototype"]
 
 Done = subprocess.CompletedProcess[str]
 

@@ -1,8 +1,11 @@
-"""The prototype as a peer, over UDP and in both directions. Without it on PATH these are skipped.
+"""The prototype as a peer, over both Ethernet types and both UDP types, in both directions. Without it on PATH these
+are skipped.
 
-It finds names by the machine's resolver, so their hashes stand in an /etc/hosts of its own; ours has a hosts file.
+Over UDP it finds names by the machine's resolver, so their hashes stand in an /etc/hosts of its own; ours has a hosts
+file.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -15,20 +18,34 @@ from ouro_core.model.names import HashAlgorithm, hash_name
 from ouro_core.testing.host import eventually
 from ouro_core.testing.netns import Namespace
 
-from .cases import ATTEMPTS, LAYER, PROGRAMS, Case, Pair, Pairs, Tell
-from .hosts import PATIENCE, InteropHost, OuroHost, PrototypeHost
+from .cases import ATTEMPTS, LAYER, PROGRAMS, Case, Pair, Pairs, Tell, by_query
+from .hosts import PATIENCE, Done, InteropHost, OuroHost, PrototypeHost
 
 pytestmark = [
     pytest.mark.skipif(isinstance(PROGRAMS, str), reason=f"no prototype to talk to: {PROGRAMS}"),
     pytest.mark.timeout(300),
 ]
 
+ETHERNET: Final = ("eth-dix", "eth-llc")
 ADDRESSES: Final = {"udp4": ("10.99.0.1", "10.99.0.2"), "udp6": ("fd99::1", "fd99::2")}
-KEXES: Final = ("X25519", "X448", "prime256v1", "ffdhe2048")
-CIPHERS: Final = ("aes-128-gcm", "chacha20-poly1305", "aes-256-ctr")
+UDP: Final = tuple(ADDRESSES)
+LARGE: Final = {"eth-dix": 1480, "eth-llc": 1480, "udp4": 1500, "udp6": 1500}
+"""Bytes: nearly all that a frame has room for; and more than that, which IP takes to pieces."""
+KEXES: Final = ("X25519", "X448", "prime256v1", "secp384r1", "secp521r1", "ffdhe2048", "ffdhe3072", "ffdhe4096")
+CIPHERS: Final = ("aes-128-gcm", "aes-192-gcm", "aes-256-gcm", "chacha20-poly1305", "aes-128-ctr", "aes-256-ctr")
+ENCRYPTED: Final = {"enc.conf": "kex=X25519\n"}
 
 
-def enter(type_name: str, ours: OuroHost, theirs: PrototypeHost) -> Tell:
+# ---------------------------------------------------------------- members
+
+
+def enter_ethernet(type_name: str, ours: OuroHost, theirs: PrototypeHost) -> Tell:
+    for host in (ours, theirs):
+        host.irm("ipcp", "bootstrap", "type", type_name, "name", "e", "layer", LAYER, "dev", "v0")
+    return by_query
+
+
+def enter_udp(type_name: str, ours: OuroHost, theirs: PrototypeHost) -> Tell:
     """Addresses on the devices, members at them, and how each is told of names."""
     address = dict(zip((ours.label, theirs.label), ADDRESSES[type_name], strict=True))
     for host in (ours, theirs):
@@ -62,14 +79,20 @@ def give(network: Namespace, address: str) -> None:
 
 @pytest.fixture(scope="module")
 def pairs() -> Iterator[Pairs]:
-    pairs = Pairs({type_name: partial(enter, type_name) for type_name in ADDRESSES})
+    enter = {type_name: partial(enter_ethernet, type_name) for type_name in ETHERNET}
+    pairs = Pairs(enter | {type_name: partial(enter_udp, type_name) for type_name in UDP})
     yield pairs
     pairs.close()
 
 
-@pytest.fixture(params=ADDRESSES)
-def pair(request: pytest.FixtureRequest, pairs: Pairs) -> Iterator[Pair]:
-    pair = pairs.get(request.param)
+@pytest.fixture(params=(*ETHERNET, *UDP))
+def type_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(type_name: str, pairs: Pairs) -> Iterator[Pair]:
+    pair = pairs.get(type_name)
     yield pair
     pair.stop_servers()
 
@@ -79,10 +102,15 @@ def case(request: pytest.FixtureRequest, pair: Pair) -> Case:
     return Case(pair, request.param == "c-to-ouro")
 
 
-@pytest.mark.parametrize("size", ["64", "1400", "1500"])
-def test_plain(case: Case, size: str) -> None:
-    """1500 bytes are more than a frame has room for: IP takes them to pieces."""
-    case.works(options=("-s", size))
+only_udp = pytest.mark.parametrize("type_name", UDP, indirect=True)
+
+
+# ---------------------------------------------------------------- flows
+
+
+@pytest.mark.parametrize("size", [64, 1400, 0], ids=["64", "1400", "large"])
+def test_plain(case: Case, type_name: str, size: int) -> None:
+    case.works(options=("-s", str(size or LARGE[type_name])))
 
 
 @pytest.mark.parametrize("qos", ["data", "best"])
@@ -103,35 +131,77 @@ def test_encrypted(case: Case, kex: str) -> None:
 
 @pytest.mark.parametrize("cipher", CIPHERS)
 def test_ciphers(case: Case, cipher: str) -> None:
-    conf = {"enc.conf": f"kex=X25519\ncipher={cipher}\n"}
+    conf = {"enc.conf": f"kex=X25519\ncipher={cipher}\nkdf=sha512\n"}
     case.works(conf, conf)
 
 
+def test_post_quantum_where_the_prototype_has_it(case: Case) -> None:
+    """Where its OpenSSL has no ML-KEM it must say so."""
+    conf = {"enc.conf": "kex=X25519MLKEM768\n"}
+    if case.pair.theirs.post_quantum():
+        case.works(conf, conf)
+    else:
+        case.refused(-1008, conf, conf)
+
+
 def test_a_plain_client_is_refused(case: Case) -> None:
-    case.refused(-1008, {"enc.conf": "kex=X25519\n"})
+    case.refused(-1008, ENCRYPTED)
 
 
-def test_authenticated_server(case: Case) -> None:
+def test_a_client_that_lacks_what_pqc_requires(pair: Pair) -> None:
+    """Its code is ECRYPT, and our log says for which name, what it asked for, and what it lacks."""
+    required = {"enc.conf": "kex=X25519\npqc=require\n"}
+    refusal = re.compile(
+        r"Refused a flow request for (\S+): pqc = require, and the client's key exchange X25519 is classical: "
+        "it has no X25519MLKEM768"
+    )
+
+    def told(done: Done) -> bool:
+        named = set(refusal.findall(pair.ours.log())) & set(done.args)
+        return bool(named) and "Failed to allocate flow: -1008." in done.stdout
+
+    Case(pair, theirs_asks=True).attempt(told, lambda _: required, lambda _: ENCRYPTED)
+
+
+# ---------------------------------------------------------------- certificates
+
+
+@pytest.mark.parametrize("conf", ["none\n", "kex=X25519\n"], ids=["plain", "encrypted"])
+def test_authenticated_server(case: Case, conf: str) -> None:
+    """`auth` is a line that the prototype does not look at: its client verifies what it is shown."""
+    demand = {"enc.conf": "auth=required\n" + conf}
+    case.attempt(
+        lambda d: d.returncode == 0, lambda name: {**case.pair.issue(name), "enc.conf": conf}, lambda _: demand
+    )
+
+
+def test_both_authenticated(case: Case) -> None:
     demand = {"enc.conf": "auth=required\nkex=X25519\n"}
-    conf = {"enc.conf": "kex=X25519\n"}
-    case.attempt(lambda d: d.returncode == 0, lambda name: {**case.pair.issue(name), **conf}, lambda _: demand)
+    case.attempt(
+        lambda d: d.returncode == 0,
+        lambda name: {**case.pair.issue(name), **demand},
+        lambda _: {**case.pair.issue("a.client"), **demand},
+    )
 
 
 def test_a_certificate_for_another_name_is_refused(case: Case) -> None:
     """What a client finds wrong in a response is ECRYPT at either side (oap.md)."""
-    case.refused(-1008, case.pair.issue("somebody.else"))
+    why = "Peer crt for 'somebody.else'" if case.theirs_asks else 'the certificate is for "somebody.else"'
+    case.refused(-1008, case.pair.issue("somebody.else"), why=why)
 
 
 # ---------------------------------------------------------------- nobody there
 
 
-def test_a_name_that_nobody_accepts_for_is_answered_at_once(pair: Pair) -> None:
+def test_a_name_that_nobody_accepts_for_is_answered_at_once(pair: Pair, type_name: str) -> None:
     """The prototype's requesters know the answer that its responders do not give. They take ETIMEDOUT for a time-out
     of their own, which they call EPERM (shims.md 9).
     """
     for _ in range(ATTEMPTS):
         name = pair.name()
         pair.ours.irm("name", "create", name)
+        if type_name in ETHERNET:
+            pair.ours.irm("name", "register", name, "layer", LAYER)
         pair.theirs.irm("name", "create", name)
         pair.tell(pair.theirs, name, pair.ours)
         began = time.monotonic()
@@ -142,6 +212,17 @@ def test_a_name_that_nobody_accepts_for_is_answered_at_once(pair: Pair) -> None:
     assert time.monotonic() - began < PATIENCE
 
 
+def test_an_unknown_name(case: Case) -> None:
+    case.client.irm("name", "create", "nobody.has.it")
+    done = case.client.ping("nobody.has.it")
+    assert done.returncode == 1
+    assert "Failed to allocate flow: -100" in done.stdout
+
+
+# ---------------------------------------------------------------- UDP alone
+
+
+@only_udp
 def test_a_name_that_is_only_known_to_the_irm_is_reached(case: Case) -> None:
     """Without having been registered in the layer, either way."""
     for _ in range(ATTEMPTS):
@@ -161,13 +242,7 @@ def test_a_name_that_is_only_known_to_the_irm_is_reached(case: Case) -> None:
     raise AssertionError(f"{done}\n{case.pair.ours.log()[-2000:]}\n{case.pair.theirs.log()[-2000:]}")
 
 
-def test_an_unknown_name(case: Case) -> None:
-    case.client.irm("name", "create", "nobody.has.it")
-    done = case.client.ping("nobody.has.it")
-    assert done.returncode == 1
-    assert "Failed to allocate flow: -100" in done.stdout
-
-
+@only_udp
 def test_we_ask_the_prototype_what_it_can_do_and_it_does_not_mind(pair: Pair) -> None:
     """It takes no notice of our questions, and what is too long for it fails here, with both sizes."""
     name = pair.name()
