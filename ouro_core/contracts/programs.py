@@ -132,6 +132,7 @@ class ForwardProgram:
     address: int  # our own
     max_ttl: int = 60
     ecn_shift: int | None = 4  # mark = min(255, packets in the ring to the next hop >> ecn_shift); or-ed. None: never
+    # For what begins here, the packets above `window.max_packets`: one slot of a sender is no congestion.
     first_flow_eid: int = 64  # below: components
     window: Window | None = Window()  # None: congestion policy "none"
     cubes: int = 3  # queues, served from the highest down

@@ -246,6 +246,8 @@ class PythonForwarder(ThreadedMover[_ForwardPort], Forwarder):
             if port.waits_for is out and queue > HALF:
                 return False
             if program.ecn_shift is not None:
+                if done == "originated" and program.window is not None:
+                    queue = max(0, queue - program.window.max_packets)
                 packet[program.ecn] |= min(255, queue >> program.ecn_shift)
             out.view.write(packet)
         except WouldBlock:

@@ -303,6 +303,15 @@ class ForwarderContract(Kit):
         node.counted("forwarded", 500)
         assert [packet[6] for packet in drain(right)] == [0x40 | n >> 4 for n in range(500)]
 
+    def test_a_slot_of_a_sender_is_no_congestion(self, node: Node) -> None:
+        right, port = node.network()
+        node.route(_THERE, port)
+        app = node.flow(64)
+        for _ in range(200):
+            app.write(b"x")
+        node.counted("originated", 200)
+        assert [packet[6] for packet in drain(right)] == [max(0, n - 64) >> 4 for n in range(200)]
+
     def test_without_marks(self, bench: Bench) -> None:
         program = ForwardProgram(
             header=15, destination=dt(1).destination, cube=4, ttl=5, ecn=6, eid=dt(1).eid, address=1, ecn_shift=None

@@ -188,6 +188,8 @@ cdef int put_through(
         queue = to.head - to.tail_seen
         if queue >> s.ecn_shift:     # at most, as the reader has gone on since we looked
             queue = queued_to(to)
+        if done == ORIGINATED and s.windowed:    # a slot of a sender goes out at once: that is no congestion
+            queue = queue - s.window.max_packets if queue > s.window.max_packets else 0
         queue >>= s.ecn_shift
         header[s.ecn] |= <uint8_t> (queue if queue < 255 else 255)
     if e.pool == to.pool and slot.block and slot.offset + skip >= s.header:
