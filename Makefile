@@ -29,7 +29,7 @@ types: $(READY)  ## mypy, strict
 bench: $(READY)  ## the figures of docs/architecture.md, section 6, beside the C prototype's when it is on PATH
 	$(BIN)/python -m tests.bench $(ARGS)
 
-bench-dht: $(READY)  ## how well the DHT finds names, in virtual time; FULL=1: to 10,000 members (an hour or so)
+bench-dht: $(READY)  ## how well the DHT finds names, in virtual time, minutes; FULL=1: to 10,000 members
 	$(BIN)/python -m ouro_dht.testing.bench --plots docs/images $(if $(FULL),--full) $(ARGS)
 
 proto: $(READY)  ## the code of protobuf messages

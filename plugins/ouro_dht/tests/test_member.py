@@ -498,3 +498,22 @@ def test_questions(lone: Any) -> None:
     assert (to, store.key, store.value, store.expiry) == (peer.address, key, value_of(16), lone.unix + 60)
     assert lone.reports[number].value["stored"] == [peer.address]
     assert not lone.reports[number].error
+
+
+def test_nodes_of_the_prototype_are_remembered_and_their_number_is_bounded(lone: Any) -> None:
+    """Somebody names ever new ones: what is kept of them, and how many are asked, has an end."""
+    lone.meet(1, ouro=False)
+    for _ in range(150):
+        lone.query(lone.key())
+        for address, asked in [x for x in requests(lone.sent) if x[1].for_value][-3:]:
+            named = tuple(lone.contact() for _ in range(16))
+            lone.take(Response(Contact(lone.rng.randbytes(32), address), asked.key, asked.cookie, named, ()))
+        lone.now += 0.01
+    member = lone.dht._member
+    assert 900 < len(member.others) <= 1024
+    before = lone.counters.lookup_requests
+    lone.wait(3.0)
+    lone.query(lone.key())
+    lone.wait(3.0)
+    assert lone.counters.lookup_requests - before <= 151 * 256
+    assert len(member.others) < 900  # who does not answer is forgotten

@@ -12,7 +12,7 @@ from typing import Final
 
 from .lookup import Lookup, Peer
 from .member import Member
-from .table import Entry
+from .table import Entry, Standing
 from .timers import Timer
 from .wire import Contact, Request, Response
 
@@ -66,13 +66,22 @@ class Exchange:
         thorough = for_value and member.helping(now)
         lookup = Lookup(
             key, member.own.address, for_value=for_value, k=k, alpha=alpha, now=now, done=done, thorough=thorough,
-            reserve=lambda: [e for e in member.table.closest(lookup.number, len(member.table)) if e.answered],
+            reserve=lambda: self._reserve(lookup, now),
         )  # fmt: skip
         seeds = member.table.closest(lookup.number, len(member.table) if thorough else max(k, 2 * alpha))
         lookup.seed(seeds or (e for e in member.table if not e.down), member.patience)
         member.table.buckets[member.table.index(lookup.number)].touched = now
         member.counters.lookups += 1
         self._step(lookup, now)
+
+    def _reserve(self, lookup: Lookup, now: float) -> list[Entry]:
+        """Whom else to ask before a lookup fails: those that answered us before, and then the prototype's."""
+        member = self._member
+        known = [e for e in member.table.closest(lookup.number, len(member.table)) if e.answered]
+        if member.helping(now):
+            others = (c for c in member.others.values() if c.address not in member.down)
+            known += [Entry(contact, Standing.LEARNT, now) for contact in others]
+        return known
 
     def ask(self, contact: Contact, key: bytes, now: float) -> None:
         """One request, to learn contacts and whether this one is alive."""
@@ -157,6 +166,7 @@ class Exchange:
         member = self._member
         for contact in response.contacts[: 4 * member.config.width]:
             if contact.address not in member.down:
+                member.remember(contact)
                 member.table.learnt(contact, response.source.address, now)
 
     def _continue(self, lookup: Lookup, peer: Peer, response: Response, now: float) -> None:
@@ -184,6 +194,7 @@ class Exchange:
                 del self._pending[pending.cookie]
                 self._member.counters.timeouts += 1
                 self._member.table.failed(pending.address, pending.sent, now)
+                self._member.others.pop(pending.address, None)
                 failed = True
         self._expiry = None
         if self._order:

@@ -169,14 +169,17 @@ class Lookup:
         return [p for p in self._peers if not p.slow][: self.k]
 
     def _choose(self, free: int) -> list[Peer]:
+        free = min(free, MAX_ASKED - self.asked)
+        if free <= 0:
+            return []
         front = self._front()
         fresh = [p for p in front if not p.asked]
         if fresh:
             fresh.sort(key=lambda p: (p.distance.bit_length(), p.rtt if p.rtt is not None else 1.0, p.distance))
             return fresh[:free]
-        if self.found is not None or any(p.waiting for p in front) or self.asked >= MAX_ASKED:
+        if self.found is not None or any(p.waiting for p in front):
             return []
-        if self._reserve is not None and self._patience is not None and len(front) < self.k:
+        if self._reserve is not None and self._patience is not None and (self._thorough or len(front) < self.k):
             reserve, self._reserve = self._reserve, None
             self.seed(reserve(), self._patience)
             return self._choose(free)

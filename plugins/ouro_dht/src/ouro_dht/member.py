@@ -1,6 +1,7 @@
 """What all components of one member's directory share."""
 
 import logging
+from collections import OrderedDict
 from typing import Final
 
 from attrs import evolve
@@ -12,7 +13,7 @@ from ouro_core.model.log import PP, logger
 from .config import DhtConfig
 from .counters import Counters
 from .debug import describe
-from .ids import random_id, shown
+from .ids import is_ours, random_id, shown
 from .store import ValueStore
 from .table import Entry, Table
 from .timers import Timers
@@ -23,6 +24,7 @@ __all__ = ["Member"]
 _DEFAULT_PATIENCE: Final = 0.1
 _MAX_PATIENCE: Final = 0.5
 _MIN_PATIENCE: Final = 0.02
+_MAX_OTHERS: Final = 1024
 
 
 def _shown(contact: Contact) -> Contact:
@@ -45,6 +47,8 @@ class Member:
         self.log: logging.Logger = logger("dht")
         self.down: set[int] = set()
         """Addresses that have no route."""
+        self.others: OrderedDict[int, Contact] = OrderedDict()
+        """Nodes of the prototype by address, more than fit into buckets: names may be anywhere among them."""
         self._out: list[DirectorySend | DirectoryAnswer | DirectoryReport] = []
         self._prototype_seen: float | None = None
         self._rtt: float | None = None
@@ -116,10 +120,18 @@ class Member:
 
     # ------------------------------------------------------------ nodes of the prototype
 
-    def saw(self, ouro: bool, now: float) -> None:
+    def saw(self, source: Contact, ouro: bool, now: float) -> None:
         """A message came from such a node, or from one like us."""
         if not ouro:
             self._prototype_seen = now
+            self.remember(source)
+
+    def remember(self, contact: Contact) -> None:
+        """Somebody spoke, or was named. Ours are told by their ids."""
+        if not is_ours(contact.id):
+            self.others[contact.address] = contact
+            if len(self.others) > _MAX_OTHERS:
+                self.others.popitem(last=False)
 
     def helping(self, now: float) -> bool:
         """Whether to do what helps nodes of the prototype."""

@@ -150,7 +150,7 @@ class Dht(DirectoryPolicy):
         if member.log.isEnabledFor(PP):
             member.log.log(PP, "%s", describe(message, "<--", source))
         member.down.discard(source.address)
-        member.saw(message.ouro, now)
+        member.saw(source, message.ouro, now)
         if isinstance(message, Response):
             self._take_response(message, now)
             return

@@ -1,17 +1,21 @@
 """`make bench-dht`: how well names are found, in virtual time, beside an emulation of the prototype's DHT.
 
-    python -m ouro_dht.testing.bench [--full] [--seed N] [--plots FOLDER] [--only WORD]...
+    python -m ouro_dht.testing.bench [--full] [--seed N] [--plots FOLDER] [--jobs N] [--only WORD]...
 
-Every row is one layer, and a function of its seed. Times are virtual; how long a run takes says nothing.
+Every case is one layer, and a function of its seed, so as many run at once as there are processors. Times are virtual;
+how long a run takes says nothing.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from math import log2
+from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Final
+from time import process_time
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
@@ -25,6 +29,8 @@ PROTOTYPE_SIZES: Final = (16, 32, 64, 128, 256, 512)
 NAMES: Final = 200
 QUERIES: Final = 500
 HOUR: Final = 3600.0
+QUARTER: Final = 900.0
+"""Everything is done once in this time, more or less."""
 
 
 @frozen
@@ -73,11 +79,11 @@ def _named(layer: Layer, names: int = NAMES, among: Sequence[Place] | None = Non
 
 
 def plain(members: int, seed: int) -> Row:
-    """No faults; then an hour in which nobody asks anything."""
+    """No faults; then an hour in which nobody asks anything, or a quarter of one in large layers."""
     layer, joining = _grown(members, seed)
     keys = _named(layer)
     result = layer.survey(keys, QUERIES)
-    messages, size = layer.traffic(HOUR)
+    messages, size = layer.traffic(HOUR if members <= 2048 else QUARTER)
     goal = log2(members) / 4 + 1
     return Row(
         "Ouro", members, seed, result, messages, size, f"goal {goal:.2f} rounds; joining: {joining:.0f} messages"
@@ -92,18 +98,41 @@ def prototype(members: int, seed: int) -> Row:
     return Row("prototype", members, seed, result, messages, size, f"joining: {joining:.0f} messages")
 
 
-def _mixed(share: float) -> Callable[[int, int], list[Row]]:
-    def run(members: int, seed: int) -> list[Row]:
-        layer, _ = _grown(members, seed, share)
-        keys = _named(layer)
-        rows = []
-        for word, kind in (("prototype's", True), ("Ouro's", False)):
-            asking = [p for p in layer.places.values() if p.prototype is kind]
-            result = layer.survey(keys, QUERIES, asking)
-            rows.append(Row(f"{100 * share:.0f} % prototype: {word} queries", members, seed, result))
-        return rows
+def mixed(members: int, seed: int, share: float) -> list[Row]:
+    """A part of the members is the prototype's. Each kind asks."""
+    layer, _ = _grown(members, seed, share)
+    keys = _named(layer)
+    rows = []
+    for word, kind in (("prototype's", True), ("Ouro's", False)):
+        asking = [p for p in layer.places.values() if p.prototype is kind]
+        result = layer.survey(keys, QUERIES, asking)
+        note = f"out of reach: {100 * result.hopeless:.1f} %" if kind else ""
+        rows.append(Row(f"{100 * share:.0f} % prototype: {word} queries", members, seed, result, None, None, note))
+    return rows
 
-    return run
+
+def gone(members: int, seed: int, restarts: int) -> list[Row]:
+    """Some of ours restart among nine times as many of the prototype's. These are not told, ask who is gone, and give
+    up when there is no route to one of three. Later they have the answers of the others.
+    """
+    layer, _ = _grown(members, seed, 0.9, oracle=True)
+    keys = _named(layer)
+    for _ in range(restarts):
+        place = layer.rng.choice([p for p in layer.places.values() if not p.prototype])
+        names = [key for key, holders in layer.holders.items() if place.address in holders]
+        layer.remove(place)
+        layer.run(2.0)
+        again = layer.add(layer.rng.choice(list(layer.places.values())))
+        layer.run(5.0)
+        for key in names:
+            layer.register(again, key)
+        layer.run(20.0)
+    asking = [p for p in layer.places.values() if p.prototype]
+    word = f"90 % prototype, {restarts} of ours restarted:"
+    return [
+        Row(f"{word} prototype's queries", members, seed, layer.survey(keys, QUERIES, asking)),
+        Row(f"{word} tried twice", members, seed, layer.survey(keys, QUERIES, asking, tries=2)),
+    ]
 
 
 def loss(members: int, seed: int) -> Row:
@@ -208,25 +237,32 @@ def restarts(members: int, seed: int) -> Row:
 # ---------------------------------------------------------------- all of it
 
 
-def _cases(full: bool, seed: int) -> list[tuple[str, Callable[[], Row | list[Row]]]]:
-    cases: list[tuple[str, Callable[[], Row | list[Row]]]] = []
+Case: TypeAlias = tuple[Callable[..., Row | list[Row]], int, int, *tuple[float, ...]]
+"""(function, members, seed, more)"""
+
+
+def _cases(full: bool, seed: int) -> list[Case]:
+    cases: list[Case] = []
     for size in (*SIZES, *(MORE_SIZES if full else ())):
-        for s in range(seed, seed + (3 if size <= 256 else 1)):
-            cases.append(("plain", lambda size=size, s=s: plain(size, s)))  # type: ignore[misc]
-    for size in (*PROTOTYPE_SIZES, *((1024, 2048) if full else ())):
-        cases.append(("prototype", lambda size=size: prototype(size, seed)))  # type: ignore[misc]
+        cases += [(plain, size, s) for s in range(seed, seed + (3 if size <= 256 else 1))]
+    cases += [(prototype, size, seed) for size in (*PROTOTYPE_SIZES, *((1024, 2048) if full else ()))]
     for share in (0.5, 0.9):
         for size in (16, 64, 128):
-            cases.append(("mixed", lambda size=size, share=share: _mixed(share)(size, seed)))  # type: ignore[misc]
-    for size in (128, 512, *((2048,) if full else ())):
-        cases.append(("loss", lambda size=size: loss(size, seed)))  # type: ignore[misc]
-    for s in range(seed, seed + 3):
-        cases.append(("departures", lambda s=s: departures(512, s)))  # type: ignore[misc]
-    cases.append(("churn", lambda: churn(256, seed)))
-    cases.append(("partition", lambda: partition(256, seed)))
-    cases.append(("masses", lambda: masses(128, seed)))
-    cases.append(("restarts", lambda: restarts(128, seed)))
-    return cases
+            cases += [(mixed, size, s, share) for s in range(seed, seed + (3 if share > 0.5 else 1))]
+    cases.append((gone, 64, seed, 3))
+    cases += [(loss, size, seed) for size in (128, 512, *((2048,) if full else ()))]
+    cases += [(departures, 512, s) for s in range(seed, seed + 3)]
+    return [*cases, (churn, 256, seed), (partition, 256, seed), (masses, 128, seed), (restarts, 128, seed)]
+
+
+def _run(case: Case) -> tuple[list[Row], str]:
+    """The rows of a case, and how long it took."""
+    function, *arguments = case
+    begin = process_time()
+    found = function(*arguments)
+    rows = found if isinstance(found, list) else [found]
+    words = " ".join(map(str, (function.__name__, *arguments)))
+    return rows, f"{words}: {process_time() - begin:.0f} s"
 
 
 def plot(rows: Sequence[Row], folder: Path) -> None:
@@ -238,15 +274,16 @@ def plot(rows: Sequence[Row], folder: Path) -> None:
 
     ours = _mean([r for r in rows if r.scenario == "Ouro"])
     theirs = _mean([r for r in rows if r.scenario == "prototype"])
-    mixed = [r for r in rows if r.scenario.startswith("50 %") and "prototype's" in r.scenario]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), dpi=80, layout="constrained")
     for axis in (left, right):
         axis.set_xscale("log", base=2)
         axis.set_xlabel("members")
         axis.grid(alpha=0.3)
     left.plot(*_points(ours, lambda r: 100 * r.result.success), "o-", label="Ouro")
-    left.plot([r.members for r in mixed], [100 * r.result.success for r in mixed], "^--", label="prototype beside Ouro")
-    left.plot(*_points(theirs, lambda r: 100 * r.result.success), "s-", label="prototype (emulated)")
+    for share, mark in (("50 %", "^--"), ("90 %", "v--")):
+        among = _mean([r for r in rows if r.scenario == f"{share} prototype: prototype's queries"])
+        left.plot(*_points(among, lambda r: 100 * r.result.success), mark, label=f"prototype, {share} of the members")
+    left.plot(*_points(theirs, lambda r: 100 * r.result.success), "s-", label="prototype alone (emulated)")
     left.set_ylabel("names found, %")
     left.set_ylim(0, 105)
     left.legend(loc="lower right")
@@ -289,19 +326,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--full", action="store_true", help="up to 10,000 members")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", default=[], help="scenarios, by the name of their function")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="cases that run at once")
     parser.add_argument("--plots", type=Path, help="folder for the pictures")
     chosen = parser.parse_args(arguments)
+    cases = [c for c in _cases(chosen.full, chosen.seed) if not chosen.only or c[0].__name__ in chosen.only]
     print(HEAD, flush=True)
     rows: list[Row] = []
-    for word, case in _cases(chosen.full, chosen.seed):
-        if chosen.only and word not in chosen.only:
-            continue
-        begin = perf_counter()
-        found = case()
-        for row in found if isinstance(found, list) else [found]:
-            rows.append(row)
-            print(row, flush=True)
-        print(f"{word}: {perf_counter() - begin:.0f} s", file=sys.stderr, flush=True)
+    with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as pool:
+        large_first = sorted(cases, key=lambda case: -case[1])
+        running = {case: pool.submit(_run, case) for case in large_first}
+        for case in cases:
+            found, took = running[case].result()
+            rows += found
+            print(*found, sep="\n", flush=True)
+            print(took, file=sys.stderr, flush=True)
     if chosen.plots is not None:
         plot(rows, chosen.plots)
     return 0

@@ -110,6 +110,8 @@ class Summary:
     slow: float
     """95th percentile of the time."""
     messages: float
+    hopeless: float = 0.0
+    """Share of queries of nodes of the prototype that nobody could have helped, see `Layer.is_out_of_reach`."""
 
 
 class Layer:
@@ -145,11 +147,14 @@ class Layer:
         self._where[address] = self.rng.random(), self.rng.random()
         rng = random.Random(self.rng.getrandbits(64))
         setup = DirectorySetup(address, self.hash, self.config, rng, Rib(), lambda now: EPOCH + now)
-        directory: Directory = Prototype(setup) if prototype else Dht(setup)
+        directory: Directory = Prototype(setup, self._has_no_route) if prototype else Dht(setup)
         place = self.places[address] = Place(self, address, directory, prototype)
         directory.start([p.address for p in peers], self.now)
         self.network.add(address, place)
         return place
+
+    def _has_no_route(self, address: int) -> bool:
+        return self.oracle and address not in self.places
 
     def grow(
         self, members: int, *, prototypes: float = 0.0, apart: float = 0.05, first: bool = False,
@@ -233,16 +238,24 @@ class Layer:
     def _rounds(place: Place) -> int:
         return place.directory.counters.lookup_rounds if isinstance(place.directory, Dht) else 0
 
-    def survey(self, keys: Sequence[bytes], queries: int, among: Sequence[Place] | None = None) -> Summary:
-        """Random members look for random names that others registered."""
+    def survey(
+        self, keys: Sequence[bytes], queries: int, among: Sequence[Place] | None = None, tries: int = 1
+    ) -> Summary:
+        """Random members look for random names that others registered, `tries` times at most."""
         places = list(among if among is not None else self.places.values())
         keys = [key for key in keys if self.holders.get(key)]
         before = sum(p.sent for p in self.places.values())
         found: list[Found] = []
+        hopeless = 0
         while len(found) < queries:
             place, key = self.rng.choice(places), self.rng.choice(keys)
             if place.address not in self.holders[key]:
+                hopeless += self.is_out_of_reach(place, key)
                 found.append(self.find(place, key))
+                for _ in range(tries - 1):
+                    if not found[-1].correct:
+                        self.run(0.5)
+                        found[-1] = self.find(place, key)
         messages = sum(p.sent for p in self.places.values()) - before
         good = [f for f in found if f.correct]
         rounds = [f.rounds for f in good if f.rounds] or [0]
@@ -250,6 +263,7 @@ class Layer:
         return Summary(
             queries, len(good) / queries, sum(f.seconds <= 0.2 for f in good) / queries, median(rounds),
             sum(rounds) / len(rounds), median(times), percentile(times, 0.95), messages / queries,
+            hopeless / queries,
         )  # fmt: skip
 
     def traffic(self, seconds: float) -> tuple[float, float]:

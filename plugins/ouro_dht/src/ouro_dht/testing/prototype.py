@@ -2,10 +2,11 @@
 
 It does what the specification says of the prototype, on the same messages: lookups of one round (1), contacts in order
 of children instead of distance (2), the wrong byte at splits (3), no failure detection (4), STOREs to alpha contacts
-(5), replication of one key (6). The one thing it does not do is to flood (10), to stop (11) and to crash (14).
+(5), replication of one key (6), queries that fail when one has no route (8). The one thing it does not do is to flood
+(10), to stop (11) and to crash (14).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import gcd
 from typing import Final
 
@@ -49,9 +50,10 @@ class _Request:
 
 
 class Prototype:
-    """One member."""
+    """One member. `unreachable`: whether an address has no route."""
 
-    def __init__(self, setup: DirectorySetup) -> None:
+    def __init__(self, setup: DirectorySetup, unreachable: Callable[[int], bool] = lambda address: False) -> None:
+        self._unreachable = unreachable
         self._config: DhtConfig = setup.config
         self._rng, self._unix, self._size = setup.rng, setup.unix_time, setup.hash.size
         self.own = Contact(self._rng.randbytes(self._size), setup.address)
@@ -142,7 +144,9 @@ class Prototype:
             self._out.append(DirectorySend(to.address, encode(message)))
 
     def _ask(self, key: bytes, for_value: bool, now: float, peers: Sequence[Contact] | None = None) -> bool:
-        """Send to `alpha` contacts that were not asked; False: there is nobody, or no room."""
+        """Send to `alpha` contacts that were not asked. False: there is nobody, or no room, or no route to one of them
+        (8).
+        """
         record = self._requests.get(key)
         if record is None:
             if len(self._requests) >= MAX_REQUESTS:
@@ -159,7 +163,7 @@ class Prototype:
             cookie = self._rng.getrandbits(64) or 1
             record.peers.append((cookie, contact.address, code))
             self._send(contact, Request(self.own, key, cookie, for_value))
-        return True
+        return not any(self._unreachable(contact.address) for contact in chosen)
 
     def _response(self, response: Response, now: float) -> None:
         record = self._requests.get(response.key)
