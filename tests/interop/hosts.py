@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from ouro_core.model.errors import NotFound
 from ouro_core.model.irm_requests import BindProcess, ListIpcps, RegName
 from ouro_core.testing.host import Host, end, eventually
 from ouro_core.testing.netns import Namespace, unusable
@@ -159,7 +160,16 @@ class OuroHost(InteropHost):
         for ipcp in self._host.call(ListIpcps()).ipcps:
             if ipcp.layer_name == layer:
                 self._host.call(RegName(name, ipcp.id))
-        self._host.call(BindProcess(self.start("oping", "-l"), name))
+        request = BindProcess(self.start("oping", "-l"), name)
+
+        def bound() -> bool:
+            try:
+                self._host.call(request)
+            except NotFound:  # it takes more than seconds to start on a busy machine
+                return False
+            return True
+
+        eventually(bound)
 
     def python(self, code: str) -> Done:
         """Run a program of a few lines."""
