@@ -6,7 +6,7 @@ Ethernet or UDP; members are `n1`, `n2`, ... of the layer `uni`, each enrolled a
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from ouro_core.model.names import HashAlgorithm, hash_name
@@ -15,7 +15,7 @@ from ouro_core.testing.netns import join
 
 from .hosts import Done, InteropHost, OuroHost, PrototypeHost
 
-__all__ = ["UNICAST", "Line"]
+__all__ = ["UNICAST", "Line", "Stuck"]
 
 UNICAST: Final = "uni"
 TABLES: Final = 12.0
@@ -24,6 +24,19 @@ allocator for good (unicast.md 6.5).
 """
 SETTLING: Final = 90.0
 """Seconds until all is found: the prototype computes its tables every 4 s, and its directory takes up to 20 s."""
+STUCK: Final = (
+    "Failed to send flow allocation response packet", "IPCP alloc_resp timed out", "failed to boot",
+    "Failed to open client socket",
+)  # fmt: skip
+"""What the prototype says when it answers a flow request before it has stored who asked, also when that is another
+prototype: its flow allocator never takes another request then (unicast.md 6.4, 6.5). And when an IPCP of its own was
+slow to start, or has crashed.
+"""
+ATTEMPTS: Final = 8
+
+
+class Stuck(AssertionError):
+    """A prototype of the line has said that it is at its end."""
 
 
 class Line:
@@ -37,7 +50,14 @@ class Line:
         self._names = names
 
     def build(self) -> None:
-        """Join the hosts, and make all members of the layer."""
+        """Join the hosts, and make all members of the layer. AssertionError, Stuck."""
+        try:
+            self._build()
+        except AssertionError as e:
+            self.look_for_stuck()
+            raise AssertionError(f"{e}{self._logs()}") from None
+
+    def _build(self) -> None:
         for left, right in zip(self.hosts, self.hosts[1:], strict=False):
             join(left.network, "v1", right.network, "v0")
         members = [f"n{n}" for n in range(1, len(self.hosts) + 1)]
@@ -85,19 +105,33 @@ class Line:
         self.hosts[n].network.ip("link", "set", "v0", state)
 
     def pings(self, source: int, name: str, *options: str) -> Done:
-        """Three of three from host `source`, counted from 1; again until it is so. AssertionError."""
+        """Three of three from host `source`, counted from 1; again until it is so. AssertionError, Stuck."""
         last: list[Done] = []
 
         def good() -> bool:
             last.append(_ping(self.hosts[source - 1], name, options))
-            return last[-1].returncode == 0 and " 3 received" in last[-1].stdout
+            if last[-1].returncode == 0 and " 3 received" in last[-1].stdout:
+                return True
+            self.look_for_stuck()
+            return False
 
         try:
             eventually(good, SETTLING, f"host {source} reaches {name}")
+        except Stuck:
+            raise
         except AssertionError as e:
-            logs = "".join(f"\n--- host {n}\n{host.log()[-3000:]}" for n, host in enumerate(self.hosts, 1))
-            raise AssertionError(f"{e}\n{last[-1].stdout}{last[-1].stderr}{logs}") from None
+            raise AssertionError(f"{e}\n{last[-1].stdout}{last[-1].stderr}{self._logs()}") from None
         return last[-1]
+
+    def _logs(self) -> str:
+        return "".join(f"\n--- host {n}\n{host.log()[-5000:]}" for n, host in enumerate(self.hosts, 1))
+
+    def look_for_stuck(self) -> None:
+        """Stuck, if a prototype has said so."""
+        for n, host in enumerate(self.hosts, 1):
+            for words in STUCK:
+                if isinstance(host, PrototypeHost) and words in host.log():
+                    raise Stuck(f"host {n}, a prototype: {words}")
 
 
 def _ping(host: InteropHost, name: str, options: Sequence[str]) -> Done:
@@ -111,7 +145,11 @@ def _ping(host: InteropHost, name: str, options: Sequence[str]) -> Done:
 
 def _again(host: InteropHost, *words: str) -> None:
     """A command that the prototype fails at times: a first query for a name is lost in a race."""
-    _until(lambda: _done(host, words), f"irm {' '.join(words)}\n{host.log()[-2000:]}")
+    for _ in range(ATTEMPTS):
+        if _done(host, words):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"irm {' '.join(words)} fails")
 
 
 def _done(host: InteropHost, words: Sequence[str]) -> bool:
@@ -119,11 +157,3 @@ def _done(host: InteropHost, words: Sequence[str]) -> bool:
         return host.run("irm", *words).returncode == 0
     except subprocess.TimeoutExpired:
         return False
-
-
-def _until(check: Callable[[], bool], what: str) -> None:
-    for _ in range(4):
-        if check():
-            return
-        time.sleep(0.5)
-    raise AssertionError(what)
