@@ -117,6 +117,10 @@ class Window:
     report_every: int = 8
     report_decay: int = 5
     end_decay: int = 2
+    burst: int = 16
+    """Packets of a slot that go out at once; the others go at twice the slot's rate, some at a time, so that forwarders
+    on the way do not take a slot for congestion. 0: as fast as the slot permits, as in the prototype.
+    """
 
 
 @frozen

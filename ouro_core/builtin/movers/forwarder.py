@@ -224,7 +224,8 @@ class PythonForwarder(ThreadedMover[_ForwardPort], Forwarder):
 
     def _originate(self, port: _FlowPort, payload: bytes, now: float) -> bool:
         if port.sender is not None and port.not_before is None:
-            wait = port.sender.packet(len(payload), time.monotonic_ns())
+            clock = time.monotonic_ns()
+            wait = port.sender.packet(len(payload), clock) or port.sender.pace(clock)
             port.not_before = now + wait * 1e-9
         if port.not_before is not None and now < port.not_before:
             return False

@@ -46,6 +46,18 @@ class Sender:
             return 0
         return min(max(((self.slot + 1) << self.shift) - now, 0), _LONGEST_WAIT)
 
+    def pace(self, now: int) -> int:
+        """For the packet that was counted last, where it need not wait for the next slot: how long it must wait (ns)
+        lest the slot goes out in one burst.
+        """
+        burst = self._window.burst
+        if not burst or self.packets <= burst or not self.limit:
+            return 0
+        half = (1 << self.shift) / 2
+        due = (self.slot << self.shift) + int(self.bytes / self.limit * half)
+        early = int(burst * self.bytes / self.packets / self.limit * half)
+        return min(due - now, _LONGEST_WAIT) if now < due - early else 0
+
     def _adjust(self) -> None:
         """A slot is over. The packet that opens the new one is counted in the old one."""
         if not self.reported:

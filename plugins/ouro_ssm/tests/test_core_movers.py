@@ -2,6 +2,7 @@
 and what the contract leaves to movers.
 """
 
+import random
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ import pytest
 from ouro_ssm import _kernel
 from ouro_ssm.system import SsmPacketSystem
 
+from ouro_core.builtin.movers.window import Sender
 from ouro_core.contracts.programs import Window
 
 TESTS = Path(__file__).resolve().parents[3] / "tests" / "unit" / "packets"
@@ -56,6 +58,24 @@ def test_the_window_of_a_sender(step: int) -> None:
             assert (wait, *trace.state()) == TRACES[step][i]
         if step == 100_000 and i == 400:
             trace.feedback(1000)
+
+
+@pytest.mark.parametrize("burst", [0, 1, 16])
+def test_the_pace_of_a_sender(burst: int) -> None:
+    """As the readable form has it, for packets of all sizes at all times."""
+    rng = random.Random(burst)
+    window = Window(burst=burst)
+    now = 1_000_000_000
+    native, readable = _kernel.WindowTrace(window, now), Sender(window, now)
+    for n in range(20_000):
+        size = rng.randrange(1, 1500)
+        now += rng.choice((0, 1000, 20_000, 300_000))
+        assert native.packet(size, now) == readable.packet(size, now)
+        assert native.pace(now) == readable.pace(now)
+        if n % 500 == 499:
+            ece = rng.randrange(0, 2000)
+            native.feedback(ece)
+            readable.feedback(ece)
 
 
 def test_the_reports_of_a_receiver() -> None:

@@ -55,6 +55,28 @@ def test_sender(step: int) -> None:
             sender.feedback(1000)
 
 
+def test_a_slot_does_not_go_out_at_once() -> None:
+    """Somebody who always has a packet: at most some together, all that a slot may hold within half of it."""
+    window = Window()
+    first = now = CREATED >> 24 << 24
+    sender = Sender(window, first)
+    sent = []
+    for _ in range(65):
+        wait = sender.packet(1000, now) or sender.pace(now)
+        now += wait
+        sent.append(now - first)
+    together = max(sent.count(at) for at in set(sent))
+    assert 1 < together <= window.burst + 1
+    assert 0 < sent[-1] <= 1 << 23
+    assert sent == sorted(sent)
+
+
+def test_a_burst_of_none_is_as_the_prototype() -> None:
+    sender = Sender(Window(burst=0), CREATED)
+    for i in range(65):
+        assert sender.packet(1000, CREATED + i) == sender.pace(CREATED + i) == 0
+
+
 def test_a_wait_is_a_second_at_most() -> None:
     sender = Sender(Window(slot_shift=40, limit=10), 0)
     assert sender.packet(11, 1) == 1_000_000_000

@@ -105,12 +105,14 @@ cdef int step(Mover *m, ForwardState *s, Port *p, EndCore e, Slot *slot, int64_t
 cdef int originate(Mover *m, ForwardState *s, Port *p, EndCore e, Slot *slot, int64_t now) noexcept nogil:
     cdef uint8_t header[LONGEST_HEADER]
     cdef uint32_t feedback
+    cdef int64_t wait
     if s.windowed:
         if ou_load(&p.feedback):
             feedback = ou_exchange(&p.feedback, 0)
             take_feedback(&p.sender, feedback & 0xFFFF)
         if not p.not_before:
-            p.not_before = now + wait_before(&p.sender, &s.window, slot.length, now)
+            wait = wait_before(&p.sender, &s.window, slot.length, now)
+            p.not_before = now + (wait if wait else pace(&p.sender, &s.window, now))
         if now < p.not_before:
             p.parked_until = p.not_before
             return WAITS

@@ -17,6 +17,7 @@ ctypedef struct WindowView:          # ouro_core.contracts.programs.Window
     uint32_t report_every
     uint32_t report_decay
     uint32_t end_decay
+    uint32_t burst
 
 ctypedef struct Sender:
     uint32_t shift                   # slots of 2**shift ns
@@ -39,12 +40,12 @@ cdef set_window(WindowView *view, window):
     shifts = (window.slot_shift, window.decrease_shift, window.report_decay, window.end_decay)
     if not (all(0 <= n < WIDEST_SLOT for n in shifts) and 0 < window.limit <= LARGEST
             and 0 <= window.increment <= LARGEST and 0 < window.min_packets <= window.max_packets < 1 << 31
-            and 0 <= window.stale < 1 << 31 and 0 < window.report_every < 1 << 31):
+            and 0 <= window.stale < 1 << 31 and 0 < window.report_every < 1 << 31 and 0 <= window.burst < 1 << 31):
         raise PacketsError(f"{window} makes no sense as a sender's window")
     view.slot_shift, view.limit, view.increment = window.slot_shift, window.limit, window.increment
     view.min_packets, view.max_packets, view.stale = window.min_packets, window.max_packets, window.stale
     view.decrease_shift, view.report_every = window.decrease_shift, window.report_every
-    view.report_decay, view.end_decay = window.report_decay, window.end_decay
+    view.report_decay, view.end_decay, view.burst = window.report_decay, window.end_decay, window.burst
 
 
 cdef void begin_sender(Sender *s, WindowView *w, int64_t now) noexcept nogil:
@@ -74,6 +75,20 @@ cdef int64_t wait_before(Sender *s, WindowView *w, int64_t size, int64_t now) no
         return 0
     wait = ((s.slot + 1) << s.shift) - now
     return 0 if wait < 0 else wait if wait < LONGEST_WAIT else LONGEST_WAIT
+
+
+cdef int64_t pace(Sender *s, WindowView *w, int64_t now) noexcept nogil:
+    """For the packet that was counted last, where it need not wait for the next slot: how long it must wait lest the slot
+    goes out in one burst."""
+    cdef double half = <double> ((<int64_t> 1) << s.shift) / 2
+    cdef int64_t due, early
+    if not w.burst or s.packets <= w.burst or not s.limit:
+        return 0
+    due = (s.slot << s.shift) + <int64_t> (<double> s.bytes / <double> s.limit * half)
+    early = <int64_t> (<double> w.burst * <double> s.bytes / <double> s.packets / <double> s.limit * half)
+    if now >= due - early:
+        return 0
+    return due - now if due - now < LONGEST_WAIT else LONGEST_WAIT
 
 
 cdef void adjust(Sender *s, WindowView *w) noexcept nogil:
@@ -148,6 +163,9 @@ cdef class WindowTrace:
 
     def packet(self, int64_t size, int64_t now):
         return wait_before(&self.sender, &self.view, size, now)
+
+    def pace(self, int64_t now):
+        return pace(&self.sender, &self.view, now)
 
     def feedback(self, uint32_t ece):
         take_feedback(&self.sender, ece)

@@ -4,8 +4,9 @@ mb-ecn is numbers (`Window`), which the forwarder executes natively: `ouro_core.
 readable form. Each forwarder or-s the length of the queue to the next hop, in sixteenths of packets, into the ECN byte
 of a packet; the receiver keeps a decaying sum of these marks (about 32 times a steady one) and reports it with every
 eighth packet, and when congestion begins and ends; the sender counts the bytes of each time slot and waits for the next
-slot when they exceed its limit, which grows and shrinks with the reports. Nothing is ever dropped for it. Where packets
-begin, as many as one slot holds are not marked: a sender whose own bursts counted as congestion would never speed up.
+slot when they exceed its limit, which grows and shrinks with the reports. Nothing is ever dropped for it. A slot
+does not go out in one burst, and where packets begin, as many as one slot holds are not marked: a sender whose own
+bursts counted as congestion would never speed up.
 
 A policy in Python delays packets in a thread of the flow's own (`PacedFlow`): a relay reads the end of the N+1 flow no
 faster than the policy permits, and moves what it reads to one end of a pair, whose other end the forwarder has.
@@ -61,7 +62,7 @@ def reports_only(
     """A window whose receiver reports, and whose sender never waits: for policies that bring a sender of their own."""
     return Window(
         limit=1 << 46, increment=0, min_packets=1, max_packets=(1 << 31) - 1,
-        report_every=every, report_decay=decay, end_decay=end_decay,
+        report_every=every, report_decay=decay, end_decay=end_decay, burst=0,
     )  # fmt: skip
 
 
