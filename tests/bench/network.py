@@ -20,6 +20,7 @@ from tests.interop.lines import UNICAST, Line
 
 from .cases import Case
 from .figures import Figure, Target, at_least, at_most
+from .proc import Activity, activity, since
 from .rtt import average
 from .sides import TIMEOUT, Ours, Program, Server, Side, Unable, soon
 
@@ -63,6 +64,21 @@ def cases(runs: int, quick: bool) -> list[Case]:
 
         return Case(f"{kind}-rtt-{name}", (Figure(f"{kind}, oping {ways}", "µs", target),), measure, runs, over=kind)
 
+    def cost(kind: str, *members: str) -> Case:
+        """Processor time of members, by what they do with a packet; "" for one that is not looked at."""
+
+        def measure(side: Side) -> Sequence[float]:
+            assert isinstance(side, OursInLine | PrototypeInLine)
+            with side.serve(("peer", "sink", "1")) as server:
+                before = side.members()
+                side.run(("peer", "flood", server.name, "64", "1", str(seconds)))
+                packets = int(server.line().split()[0])
+                spent = [since(b, a).cpu for b, a in zip(before, side.members(), strict=True)]
+            return [cpu / max(packets, 1) * 1e9 for cpu, what in zip(spent, members, strict=True) if what]
+
+        figures = (Figure(f"{kind}, processor time a packet, {what} member", "ns") for what in members if what)
+        return Case(f"{kind}-cost", tuple(figures), measure, runs, over=kind)
+
     def of(kind: str) -> tuple[Case, ...]:
         many, close, paced = _TARGETS.get(kind, _TARGETS["unicast"] if kind in LINES else (3.5, 0.3, 0.95))
         return (
@@ -75,7 +91,8 @@ def cases(runs: int, quick: bool) -> list[Case]:
             round_trip(kind, "i2", "-i 2", 500, at_most(paced)),
         )
 
-    return [case for kind in (*TYPES, *LINES) for case in of(kind)]
+    costs = [cost("unicast", "sending", "receiving"), cost("unicast-two-hops", "", "forwarding", "")]
+    return [*(case for kind in (*TYPES, *LINES) for case in of(kind)), *costs]
 
 
 def sides(kind: str, programs: dict[str, Path] | None) -> tuple[Side, Side | None]:
@@ -237,10 +254,16 @@ class OursInLine(OursApart):
         with contextlib.ExitStack() as stack:
             hosts = [stack.enter_context(OuroHost()) for _ in range(LINES[self.kind])]
             Line(hosts).build()
+            self._hosts = hosts
             self._client, self._server = hosts[0], hosts[-1]
             found = self._server.host.call(ListIpcps()).ipcps
             self._ipcp = next(ipcp.id for ipcp in found if ipcp.type == "unicast")
             self._stack = stack.pop_all()
+
+    def members(self) -> list[dict[int, Activity]]:
+        """What the members of the layer have done, from the client's to the server's."""
+        found = [[ipcp for ipcp in host.host.call(ListIpcps()).ipcps if ipcp.type == "unicast"] for host in self._hosts]
+        return [activity(ipcp.pid) for (ipcp,) in found]
 
 
 class PrototypeInLine(PrototypeApart):
@@ -252,6 +275,11 @@ class PrototypeInLine(PrototypeApart):
         with contextlib.ExitStack() as stack:
             hosts = [stack.enter_context(PrototypeHost(self._programs)) for _ in range(LINES[self.kind])]
             Line(hosts).build()
+            self._hosts = hosts
             self._client, self._server = hosts[0], hosts[-1]
             self._stack = stack.pop_all()
         time.sleep(SETTLING)
+
+    def members(self) -> list[dict[int, Activity]]:
+        """As ours."""
+        return [activity(host.find("ipcpd-unicast")) for host in self._hosts]

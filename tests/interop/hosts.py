@@ -268,6 +268,16 @@ class PrototypeHost(InteropHost):
         with self._hosts.open("a") as file:
             file.write(more)
 
+    def find(self, program: str) -> int:
+        """The pid of the program that this host runs under a name, as we know it. LookupError."""
+        space = os.readlink(f"/proc/{self._init}/ns/pid")
+        for process in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                named = process.name.isdigit() and (process / "comm").read_text().strip() == program
+                if named and os.readlink(process / "ns" / "pid") == space:
+                    return int(process.name)
+        raise LookupError(f"no {program} runs there")
+
     def stop_servers(self) -> None:
         daemon, *servers = self._started
         for server in servers:
