@@ -29,17 +29,24 @@ SECOND = 1_000_000_000
 class Bottleneck:
     """Flows that share one queue, of `room` packets, to a link of `rate` bytes/s; reports come back after `delay` ns.
 
-    Each flow always has a packet of `size` bytes to send. Virtual time in ns.
+    Each flow always has a packet of `size` bytes to send; a sender that never waits is as fast as `speed` such links.
+    Virtual time in ns.
     """
 
     def __init__(
-        self, policy: CongestionPolicy, flows: int = 1, rate: int = 12_500_000, size: int = 1000, delay: int = 1_000_000
+        self,
+        policy: CongestionPolicy,
+        flows: int = 1,
+        rate: int = 12_500_000,
+        size: int = 1000,
+        delay: int = 1_000_000,
+        speed: int = 2,
     ) -> None:
         self.queue = 0.0  # bytes
         self.longest = 0.0
         self.delivered = [0] * flows
         self.now = 0
-        self._policy, self._rate, self._size, self._delay = policy, rate, size, delay
+        self._policy, self._rate, self._size, self._delay, self._speed = policy, rate, size, delay, speed
         self._senders = [self._sender() for _ in range(flows)]
         self._receivers = [Receiver(policy.window) if policy.window else None for _ in range(flows)]
         self._next = [self._wait(flow) for flow in range(flows)]
@@ -52,9 +59,12 @@ class Bottleneck:
         return code
 
     def _wait(self, flow: int) -> int:
-        """When a flow's next packet goes. A sender that never waits is as fast as two such links."""
-        sender, now = self._senders[flow], self.now + self._size * SECOND // (2 * self._rate)
-        return now + min(sender.packet(self._size, now), SECOND) if sender is not None else now
+        """When a flow's next packet goes."""
+        sender, now = self._senders[flow], self.now + self._size * SECOND // (self._speed * self._rate)
+        wait = sender.packet(self._size, now) if sender is not None else 0
+        if not wait and isinstance(sender, Sender):
+            wait = sender.pace(now)
+        return now + min(wait, SECOND)
 
     def run(self, seconds: float, room: int = 1023) -> None:
         """Let time pass. Packets that find no room are lost."""
