@@ -128,6 +128,7 @@ def _one(session: Session, name: str) -> IpcpInfo:
 def _qos(session: Session, word: str | None) -> QosSpec:
     if word is not None and word not in QOS_BY_NAME:
         session.say("Unknown QoS cube, defaulting to raw.")
+        session.explain(f'qos "{word}" is not known; known: {", ".join(QOS_BY_NAME)}.')
     return QOS_BY_NAME.get(word or "raw", RAW)
 
 
@@ -140,7 +141,7 @@ def _timeout(word: str) -> int:
     if not MIN_TIMEOUT <= ms <= MAX_TIMEOUT:
         raise Refused(
             f'Unknown parameter for timeout: "{word}".',
-            why=f"seconds until a silent neighbour is gone: {MIN_TIMEOUT / 1000:g} to {MAX_TIMEOUT // 1000}",
+            why=f"timeout needs {MIN_TIMEOUT / 1000:g} to {MAX_TIMEOUT // 1000} seconds of a neighbour's silence.",
         )
     return ms
 

@@ -77,7 +77,8 @@ def _chosen(session: Session, given: Values) -> list[IpcpInfo]:
         or (ipcp.layer is not None and any(matches(p, ipcp.layer.name) for p in given.all("layer")))
     ]
     if not chosen:
-        session.explain("No IPCP matches: nothing to do.")
+        patterns = ", ".join(f'"{pattern}"' for pattern in (*given.all("ipcp"), *given.all("layer")))
+        session.explain(f"No IPCP or layer matches {patterns}: nothing to do; see: {session.prog} ipcp list")
     return chosen
 
 

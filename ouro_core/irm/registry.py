@@ -226,7 +226,7 @@ class Registry:
         """UnknownName when it is not in the registry."""
         found = self.names.get(name)
         if found is None:
-            raise UnknownName(f'name "{name}" is not known here; create it with: ouro name create {name}')
+            raise UnknownName(f'name "{name}" is not known here; see: ouro name list; or: ouro name create {name}')
         return found
 
     def name_of_hash(self, hash: bytes, algorithm: HashAlgorithm) -> Name:

@@ -131,14 +131,17 @@ def to_text(config: Any) -> dict[str, str]:
 
 def integer(low: int, high: int, base: int = 10) -> Callable[[str], int]:
     """A parser for whole numbers between `low` and `high`, both included."""
+    need = f"needs a whole number from {low} to {high}"
+    if base == 16:
+        need = f"needs a hexadecimal number from {low:04X} to {high:04X}"
 
     def parse(value: str) -> int:
         try:
             number = int(value, base)
         except ValueError:
-            raise ValueError(f"needs a whole number from {low} to {high}") from None
+            raise ValueError(need) from None
         if not low <= number <= high:
-            raise ValueError(f"needs a whole number from {low} to {high}")
+            raise ValueError(need)
         return number
 
     return parse

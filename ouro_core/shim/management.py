@@ -357,7 +357,8 @@ class Management(Generic[A]):
                 self.tell(Answered(reply.requester, source, reply.responder, reply.data))
 
     def _refused(self, reply: FlowReply, outgoing: _Outgoing[A]) -> None:
-        error = error_from_code(reply.response, f"the far end refused the flow ({-abs(reply.response)})")
+        why = error_from_code(reply.response)  # from afar comes a number and no reason
+        error = error_from_code(reply.response, f"the far end refused the flow ({why.code}): {why}")
         if isinstance(error, UnknownName):
             self.directory.forget(outgoing.hash, outgoing.peer)
         self.tell(Refused(reply.requester, error))

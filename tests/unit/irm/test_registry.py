@@ -84,7 +84,9 @@ def test_names(setup: Setup) -> None:
     assert registry.name("b") is first
     registry.destroy_name("b")
     for lost in (registry.name, registry.destroy_name):
-        with pytest.raises(UnknownName, match='name "b" is not known here; create it with: ouro name create b'):
+        with pytest.raises(
+            UnknownName, match='name "b" is not known here; see: ouro name list; or: ouro name create b'
+        ):
             lost("b")
     assert registry.create_name(NameInfo("b")) is not first
 
