@@ -102,20 +102,22 @@ def test_the_commands(members: Members) -> None:
     members.irms[2].create_name("shown")
     members.irms[2].reg_name("shown", "m2")
     address = members.state(2)["address"]
+    dotted = address.to_bytes(4, "little").hex(".")
     eventually(lambda: members.lookup(5, "shown") == [address], WAIT)
     shown = json.loads(host.ouro("dht", "show", "m5", "--json"))
     assert shown["state"]["usable"] == 7
     assert "answered" in host.ouro("dht", "show", "m5")
-    assert host.ouro("dht", "lookup", "m5", "shown").startswith(f"{address}  expires ")
+    assert host.ouro("dht", "lookup", "m5", "shown").startswith(f"{dotted}  expires 20")
     key = "0x" + hash_name("put by hand", HashAlgorithm.SHA3_256).hex()
-    assert "stored at 7 members" in host.ouro("dht", "put", "m5", key, "4711", "60")
+    assert "stored at 7 members" in host.ouro("dht", "put", "m5", key, "67.12.00.00", "60")
     report = json.loads(members.hosts[1].ouro("dht", "lookup", "m1", "put by hand", "--json"))
-    assert [v["address"] for v in report["values"]] == [4711]
+    assert [v["address"] for v in report["values"]] == [0x1267]
     for words, why in (
         (("lookup", "m5", "nobody has this"), 'nobody in the layer has "nobody has this"'),
         (("lookup", "m9", "x"), 'no IPCP is called "m9"'),
         (("lookup", "m5", "0x12"), "is no key"),
         (("put", "m5", "x", "0"), "it needs a whole number from 1"),
+        (("put", "m5", "x", "zz.12.00.00"), "it needs a whole number from 1"),
         (("show", "udp"), "has no operation ask"),
     ):
         with pytest.raises(AssertionError, match=why):

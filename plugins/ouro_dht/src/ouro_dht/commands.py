@@ -8,10 +8,12 @@ import click
 from ouro_core.cli.asjson import print_json
 from ouro_core.cli.commands import Group, json_option
 from ouro_core.cli.session import Session
-from ouro_core.model.errors import NotFound
+from ouro_core.model.errors import NotFound, NotSupported
 from ouro_core.model.irm_requests import AskIpcp
 from ouro_core.model.layer import IpcpInfo
 from ouro_core.model.names import hash_name
+
+from .debug import show_address, show_time
 
 __all__ = ["dht"]
 
@@ -21,14 +23,17 @@ def dht() -> None:
     """Look into the directory of a layer, or put something in it.
 
     IPCP is the name of an IPCP of this host that is a member of the layer. NAME is a name, or the layer's hash of one
-    as 0x and hexadecimal digits.
+    as 0x and hexadecimal digits. ADDRESS is a member's, as `ouro layer graph` writes it, or as a number.
     """
 
 
 def _ask(ipcp: str, *words: str) -> Any:
     session = Session("ouro")
     try:
-        return json.loads(session.call(AskIpcp(_member(session, ipcp).id, "directory", words)).json)
+        member = _member(session, ipcp)
+        return json.loads(session.call(AskIpcp(member.id, "directory", words)).json)
+    except NotSupported as e:
+        raise NotSupported(f"{ipcp} has no directory to look into; name a member of a unicast layer: {e}") from None
     finally:
         session.close()
 
@@ -54,6 +59,22 @@ def _key(ipcp: str, name: str) -> str:
     return hash_name(name, member.layer.hash).hex()
 
 
+def _shown(address: int) -> str:
+    """As `ouro layer graph` writes it; one that does not fit there as a number."""
+    return show_address(address) if address < 1 << 32 else str(address)
+
+
+def _number(address: str) -> str:
+    """The opposite of `_shown`. What is no address is left as it is, and refused where it goes."""
+    octets = address.split(".")
+    if len(octets) != 4 or any(len(octet) != 2 for octet in octets):
+        return address
+    try:
+        return str(int.from_bytes(bytes.fromhex("".join(octets)), "little"))
+    except ValueError:
+        return address
+
+
 @dht.command()
 @click.argument("ipcp")
 @json_option
@@ -64,13 +85,13 @@ def show(ipcp: str, as_json: bool) -> None:
         print_json(tree)
         return
     for name, value in tree["state"].items():
-        print(f"{name}: {value}")
-    print("\nid                address     standing  seen (s)  rtt (ms)  fails")
+        print(f"{name}: {_shown(value) if name == 'address' else value}")
+    print("\nid                address      standing  seen (s)  rtt (ms)  fails")
     for c in tree["contacts"]:
         rtt = "-" if c["rtt"] is None else f"{c['rtt'] * 1000:.2f}"
         kind = "" if c["ouro"] else "  prototype"
         print(
-            f"{c['id']}  {c['address']:<10}  {c['standing']:<8}  {c['seen']:>8.1f}  {rtt:>8}  {c['fails']:>5}"
+            f"{c['id']}  {_shown(c['address']):<11}  {c['standing']:<8}  {c['seen']:>8.1f}  {rtt:>8}  {c['fails']:>5}"
             f"{'  down' if c['down'] else ''}{kind}"
         )
     print("\ncounters")
@@ -90,10 +111,11 @@ def lookup(ipcp: str, name: str, as_json: bool) -> None:
         print_json(report)
     else:
         for value in report["values"] or report["held_here"]:
-            print(f"{value['address']}  expires {value['expiry'] or 'unknown'}")
+            expiry = show_time(value["expiry"]) if value["expiry"] else "unknown"
+            print(f"{_shown(value['address'])}  expires {expiry}")
         if report["registered_here"]:
             print("registered at this member")
-        print(f"{report['rounds']} rounds, {report['asked']} asked, {report['seconds'] * 1000:.2f} ms")
+        print(f"rounds {report['rounds']}, members asked {report['asked']}, {report['seconds'] * 1000:.2f} ms")
     if not (report["values"] or report["held_here"] or report["registered_here"]):
         raise NotFound(f'nobody in the layer has "{name}"')
 
@@ -106,8 +128,8 @@ def lookup(ipcp: str, name: str, as_json: bool) -> None:
 @json_option
 def put(ipcp: str, name: str, address: str, seconds: str, as_json: bool) -> None:
     """Say in the layer that NAME is at ADDRESS, for SECONDS (three times dht_t_replicate). It is not repeated."""
-    report = _ask(ipcp, "put", _key(ipcp, name), address, *([seconds] if seconds else []))
+    report = _ask(ipcp, "put", _key(ipcp, name), _number(address), *([seconds] if seconds else []))
     if as_json:
         print_json(report)
     else:
-        print(f"stored at {len(report['stored'])} members until {report['expiry']}")
+        print(f"stored at {len(report['stored'])} members until {show_time(report['expiry'])}")
