@@ -120,6 +120,19 @@ def test_ten_thousand_values_for_a_key(lone: Any) -> None:
     assert value_of(owner.address) in lone.held(key)
 
 
+def test_ten_thousand_values_for_a_key_from_as_many(lone: Any) -> None:
+    """Each under the address that it stores: whoever comes last is answered."""
+    key = lone.key()
+    for i in range(10000):
+        forged = Contact(lone.rng.randbytes(32), i + 1)
+        lone.store(forged, key, value_of(forged.address), life=1e6)
+    lone.now += 1
+    owner = lone.contact()
+    lone.store(owner, key, value_of(owner.address))
+    assert lone.held(key)[0] == value_of(owner.address)
+    assert lone.rib.read("dht/state")["values"] == 16
+
+
 @pytest.mark.parametrize("algorithm", [HashAlgorithm.SHA3_224, HashAlgorithm.SHA3_512])
 def test_responses_fit_into_a_frame(algorithm: HashAlgorithm, make_lone: Callable[..., Any]) -> None:
     lone = make_lone(algorithm=algorithm, dht_k=20)
@@ -346,7 +359,9 @@ def test_bad_messages_are_counted_and_change_nothing(lone: Any) -> None:
         "source_id": [encode(Request(Contact(bytes(31), 5), bytes(32), 1))],
         "source_address": [encode(Request(Contact(bytes(32), 0), bytes(32), 1))],
         "key": [encode(Request(Contact(bytes(32), 5), bytes(28), 1)), encode(Request(Contact(bytes(32), 5), b"", 1))],
-        "code": [pb.Message(code=9, src=contact, node=node).SerializeToString()],
+        "code": [
+            pb.Message(code=code, src=contact, node=node).SerializeToString() for code in (5, 9, 255, (1 << 32) - 1)
+        ],
         "own_address": [encode(Request(Contact(bytes(32), OWN), bytes(32), 1))],
         "contact_id": [encode(Response(Contact(bytes(32), 5), bytes(32), 1, (Contact(b"short", 7),)))],
     }

@@ -116,9 +116,9 @@ def test_many_values_for_a_key() -> None:
     """Spec: dht.md 12: 3 of 3; of 23 as many as may be."""
     held = ValueStore(T_EXPIRE)
     for i in range(1, 4):
-        put(held, i)
+        put(held, i, by=99)
     assert len(addresses(held)) == 3
-    outcomes = {put(held, i) for i in range(4, 10001)}
+    outcomes = {put(held, i, by=99) for i in range(4, 10001)}
     assert outcomes == {"stored", "key_full"}
     assert len(addresses(held)) == MAX_PER_KEY
     assert held.count == MAX_PER_KEY
@@ -131,8 +131,23 @@ def test_owners_make_room_for_themselves_among_what_others_say() -> None:
     assert put(held, 500, by=99) == "key_full"
     for i in range(500, 500 + MAX_PER_KEY):
         assert put(held, i) == "stored"
-    assert put(held, 777) == "key_full"
     assert all(a >= 500 for a in addresses(held))
+    assert put(held, 501, by=99, unix=UNIX + 5) == "renewed"
+    assert put(held, 777, unix=UNIX + 5) == "stored"
+    assert put(held, 778, by=99) == "key_full"
+    assert set(addresses(held)) == {777, *range(501, 500 + MAX_PER_KEY)}
+
+
+def test_forged_values_do_not_keep_a_name_away() -> None:
+    """10,000 that seem to come from their owners, and the true one among them, which says so from time to time."""
+    held = ValueStore(T_EXPIRE)
+    for i in range(10000):
+        unix = UNIX + i / 100
+        put(held, 1000 + i, life=T_EXPIRE, unix=unix, published=unix + 60)
+        if i % 10 == 0:
+            assert put(held, 7, life=2700, unix=unix) in ("stored", "renewed")
+        assert 7 in addresses(held, unix)
+    assert held.count == MAX_PER_KEY
 
 
 def test_one_source_has_so_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ it: a message of the owner itself is of now, and any other was published `t_expi
 
 A value that its owner withdrew leaves a tombstone, which refuses older copies that others still have. Everything is
 bounded: keys, values, values of a key, values from one source, tombstones. When a key is full, a newcomer that comes
-from its owner takes the place of a value that did not; otherwise, and when the store is full, it is refused.
+from its owner takes the place of a value that did not, or of the one that was not heard of for longest: were it
+refused, a few that are forged, or were a server's before it restarted, would keep the name away until they end.
+Otherwise, and when the store is full, it is refused.
 """
 
 from collections import Counter, OrderedDict
@@ -115,10 +117,11 @@ class ValueStore:
     def _room(self, key: bytes, held: Key | None, source: int, owned: bool) -> str:
         """Why a new value cannot be kept; empty: it can, if need be in the place of another."""
         if held is not None and len(held.items) >= MAX_PER_KEY:
-            others = [i for i in held.items.values() if not i.owned] if owned else []
-            if not others:
+            if not owned:
                 return "key_full"
-            self._remove(key, min(others, key=lambda i: i.published).value)
+            others = [i for i in held.items.values() if not i.owned]
+            oldest = min(others or held.items.values(), key=lambda i: i.published if others else i.stored)
+            self._remove(key, oldest.value)
         if self._per_source[source] >= MAX_PER_SOURCE:
             return "source_full"
         if self.count >= MAX_VALUES:

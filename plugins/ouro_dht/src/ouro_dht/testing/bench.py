@@ -29,8 +29,6 @@ PROTOTYPE_SIZES: Final = (16, 32, 64, 128, 256, 512)
 NAMES: Final = 200
 QUERIES: Final = 500
 HOUR: Final = 3600.0
-QUARTER: Final = 900.0
-"""Everything is done once in this time, more or less."""
 
 
 @frozen
@@ -79,11 +77,11 @@ def _named(layer: Layer, names: int = NAMES, among: Sequence[Place] | None = Non
 
 
 def plain(members: int, seed: int) -> Row:
-    """No faults; then an hour in which nobody asks anything, or a quarter of one in large layers."""
+    """No faults; then an hour in which nobody asks anything."""
     layer, joining = _grown(members, seed)
     keys = _named(layer)
     result = layer.survey(keys, QUERIES)
-    messages, size = layer.traffic(HOUR if members <= 2048 else QUARTER)
+    messages, size = layer.traffic(HOUR)
     goal = log2(members) / 4 + 1
     return Row(
         "Ouro", members, seed, result, messages, size, f"goal {goal:.2f} rounds; joining: {joining:.0f} messages"
