@@ -142,6 +142,7 @@ def test_names_are_found_both_ways(kinds: str) -> None:
                 layer.build()
             except Stopped as e:
                 lost.append(str(e))
+                print(f"begun anew: {e}"[:80])
                 continue
             for i in range(len(layer.hosts)):
                 layer.register(i)
