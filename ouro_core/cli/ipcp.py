@@ -100,7 +100,7 @@ def _enrolled(session: Session, ipcp: IpcpInfo, dst: str, layer: str | None, aut
     try:
         obtained = session.call(EnrollIpcp(ipcp.id, dst))
     except OuroError as e:
-        raise Refused("Failed to enroll IPCP.", why=str(e)) from None
+        raise Refused("Failed to enroll IPCP.", why=f"{ipcp.name} with {dst}: {e}") from None
     if layer is not None and obtained.name != layer:
         why = f'"{dst}" is a member of the layer "{obtained.name}", not of "{layer}".'
         raise Refused("Enrollment destination does not match requested layer.", why=why)

@@ -18,7 +18,11 @@ def outline(tree: Any, indent: str = "") -> Iterator[str]:
         return
     width = max((len(key) for key, value in tree.items() if not isinstance(value, dict)), default=0)
     for key, value in tree.items():
-        if not isinstance(value, dict):
+        below = _lines(value)
+        if below:
+            yield indent + key
+            yield from (f"{indent}{_INDENT}{line}".rstrip() for line in below)
+        elif not isinstance(value, dict):
             yield f"{indent}{key:<{width}}  {_text(value)}".rstrip()
         elif _counts(value):
             shown = ", ".join(f"{name}\xa0{count}" for name, count in value.items() if count) or "nothing"
@@ -27,6 +31,21 @@ def outline(tree: Any, indent: str = "") -> Iterator[str]:
         else:
             yield indent + key + ("" if value else ": none")
             yield from outline(value, indent + _INDENT)
+
+
+def _lines(value: Any) -> list[str]:
+    """What has lines of its own, below its key: a text of several lines, a list of mappings. Of others none."""
+    if isinstance(value, str):
+        return value.splitlines() if "\n" in value else []
+    if isinstance(value, list) and any(isinstance(entry, dict) for entry in value):
+        return [_entry(entry) for entry in value]
+    return []
+
+
+def _entry(value: Any) -> str:
+    if not isinstance(value, dict):
+        return _text(value)
+    return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
 
 
 def _counts(tree: dict[str, Any]) -> bool:

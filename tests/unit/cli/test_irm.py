@@ -241,7 +241,7 @@ def test_enroll_in_the_wrong_layer(irm: Any, out: Out) -> None:
     assert out()[0] == "Enrollment destination does not match requested layer.\n"
     irm.refuse[EnrollIpcp] = IpcpError("nobody there")
     assert sh("ipcp enroll name a layer net") == 1
-    assert out() == ("Failed to enroll IPCP.\n", "nobody there\n")
+    assert out() == ("Failed to enroll IPCP.\n", "a with net: nobody there\n")
 
 
 def test_connect_with_a_time_out(irm: Any, out: Out) -> None:
