@@ -75,7 +75,10 @@ class Session:
 
     def _administer(self) -> None:
         if not self.admin:
-            raise NotPermitted("this needs root, the user of the IRMd, or membership in group ouroboros")
+            raise NotPermitted(
+                f"this needs root, the user of the IRMd, or membership in group ouroboros; user {self._credentials.uid}"
+                " may run an IRMd of his own, in another OURO_RUNTIME_DIR"
+            )
 
     def _process(self) -> Process:
         if self._own is not None and self._own.id in self._irm.registry.processes:
@@ -96,7 +99,8 @@ class Session:
         info = known.info
         if self.admin or info.owner == self._credentials.uid or (bind and info.open):
             return known
-        raise NotPermitted(f'name "{name}" belongs to user {info.owner}; it must be yours or marked open')
+        who = "it must be yours or marked open" if bind else "it must be yours"
+        raise NotPermitted(f'name "{name}" belongs to user {info.owner}, you are user {self._credentials.uid}; {who}')
 
     def _create(self, info: NameInfo) -> Name:
         uid = self._credentials.uid
