@@ -272,7 +272,7 @@ def plot(rows: Sequence[Row], folder: Path) -> None:
 
     ours = _mean([r for r in rows if r.scenario == "Ouro"])
     theirs = _mean([r for r in rows if r.scenario == "prototype"])
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), dpi=80, layout="constrained")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.8), dpi=80, layout="constrained")
     for axis in (left, right):
         axis.set_xscale("log", base=2)
         axis.set_xlabel("members")
@@ -284,7 +284,7 @@ def plot(rows: Sequence[Row], folder: Path) -> None:
     left.plot(*_points(theirs, lambda r: 100 * r.result.success), "s-", label="prototype alone (emulated)")
     left.set_ylabel("names found, %")
     left.set_ylim(0, 105)
-    left.legend(loc="lower right")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, fontsize="small")
     sizes = sorted(ours)
     right.plot(*_points(ours, lambda r: r.result.mean_rounds), "o-", label="Ouro, mean")
     right.plot(sizes, [log2(n) / 4 + 1 for n in sizes], ":", color="gray", label="log2(N)/4 + 1")
