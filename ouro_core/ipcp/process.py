@@ -16,6 +16,7 @@ import time
 from typing import Any, Final
 
 from ..model.errors import IpcpError, OuroError
+from ..model.irm_requests import RibRead, RibText
 from ..model.log import logger, setup_logging
 from ..model.zygote_requests import IpcpEnding, ZygoteSpawn
 from ..plugins import PluginHost
@@ -25,7 +26,7 @@ from ..wire.control import decode
 from .host import IpcpHost
 from .launcher import IpcpStart
 
-__all__ = ["processor_time", "run", "set_comm"]
+__all__ = ["processor_time", "run", "set_comm", "warm_up"]
 
 LEAVE: Final = 2.0
 """Seconds to free everything when the IRM is gone, and to say good-bye when it is there."""
@@ -44,6 +45,21 @@ def run(spawn: ZygoteSpawn, plugins: PluginHost) -> int:
     status = asyncio.new_event_loop().run_until_complete(_Process(spawn, plugins).live())
     logging.shutdown()
     return status
+
+
+def warm_up() -> None:
+    """Touch what `run` needs: pages of a forked process are copied when they are written to for the first time."""
+    loop = asyncio.new_event_loop()
+    ours, theirs = socket.socketpair()
+
+    async def talk() -> None:
+        asked, asking = Channel(ours, lambda _: RibText("")), Channel(theirs)
+        await asking.call(RibRead("info"))
+        asking.close()
+        asked.close()
+
+    loop.run_until_complete(talk())
+    loop.close()
 
 
 def set_comm(name: str) -> None:

@@ -10,6 +10,10 @@ two requests, it cannot meet a number that was used again. A child that ended is
 retires the zygote: it leaves when its last child has. End of file means that the IRM is gone: the children see that too
 and leave, and who has not after `GRACE` seconds is killed. Anything malformed ends the zygote alone; its children live
 on.
+
+Most of what a fork costs comes after it, when the child writes to its pages and each is copied. So there is a *spare*:
+a child that was forked while nobody waited for one, has touched what every child needs, and waits at a socket to be
+told what it is. A moment after it was used there is another. The IRM knows nothing of it; it leaves with its zygote.
 """
 
 import gc
@@ -22,7 +26,10 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from typing import Final
+
+from attrs import frozen
 
 from ..model.errors import OuroError, OutOfMemory, WireError
 from ..model.flow import Grant
@@ -38,7 +45,23 @@ __all__ = ["Zygote"]
 
 GRACE: Final = 5.0
 """Seconds that IPCPs have to leave by themselves when the IRM is gone."""
+SPARE: Final = 100
+"""Milliseconds without a request after which a spare child is made: those who come up need the processors more."""
 _log = logger("zygote")
+
+
+@frozen
+class _Child:
+    """A child as its parent holds it; `sock` is a spare's."""
+
+    pid: int
+    pidfd: int
+    sock: socket.socket | None = None
+
+    def forget(self) -> None:
+        close_fds((self.pidfd,))
+        if self.sock is not None:
+            self.sock.close()
 
 
 class Zygote:
@@ -52,6 +75,8 @@ class Zygote:
         self._children: set[int] = set()
         self._retired = False
         self._reports = 0
+        self._spare: _Child | None = None
+        self._wants_spare = True
         self._bell, self._hammer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def serve(self) -> None:
@@ -65,7 +90,9 @@ class Zygote:
         poll.register(self._bell, select.POLLIN)
         try:
             while not self._retired or self._children:
-                ready = [fd for fd, _ in poll.poll()]
+                ready = [fd for fd, _ in poll.poll(SPARE if self._wants_spare and not self._retired else None)]
+                if not ready and not self._retired:
+                    self._prepare()
                 if self._bell in ready:
                     self._reap()
                 if self._sock.fileno() in ready and not self._read():
@@ -97,7 +124,7 @@ class Zygote:
             raise WireError(f"{frame.type or 'nothing'} is no request for a zygote")
         spawned = None
         try:
-            spawned = self._fork(request)
+            spawned = self._spawn(request)
             name, body, fds = encode(spawned)
             reply = Frame(Kind.REPLY, frame.id, name, body, fds=len(fds))
         except OuroError as e:
@@ -117,21 +144,28 @@ class Zygote:
 
     # ------------------------------------------------------------ children
 
-    def _fork(self, request: ZygoteSpawn | ZygoteWorker) -> Spawned:
+    def _spawn(self, request: ZygoteSpawn | ZygoteWorker) -> Spawned:
+        child = self._used_spare(request) or self._fork(lambda: self._become(request))
+        self._children.add(child.pid)
+        self._wants_spare = True
+        return Spawned(child.pid, Grant(b"", (child.pidfd,)))
+
+    def _fork(self, live: Callable[[], int], sock: socket.socket | None = None) -> _Child:
+        """A child that does this; the exit status is what it returns. OutOfMemory."""
         try:
             pid = os.fork()
         except OSError as e:
             raise OutOfMemory(f"cannot fork a process: {e.strerror}") from None
         if pid == 0:
-            self._become(request)
-        self._children.add(pid)
+            self._child(live)
         try:
-            return Spawned(pid, Grant(b"", (os.pidfd_open(pid),)))
+            return _Child(pid, os.pidfd_open(pid), sock)
         except OSError as e:
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
             raise OutOfMemory(f"no descriptor left for a process: {e.strerror}") from None
 
-    def _become(self, request: ZygoteSpawn | ZygoteWorker) -> None:
+    def _child(self, live: Callable[[], int]) -> None:
         """In the child. Never returns."""
         status = 1
         try:
@@ -140,27 +174,81 @@ class Zygote:
                 signal.signal(number, signal.SIG_DFL)
             self._sock.close()
             close_fds((self._bell, self._hammer, *self._received))
-            if isinstance(request, ZygoteWorker):
-                status = worker.run(request, self._plugins)
-            else:
-                status = process.run(request, self._plugins)
+            if self._spare is not None:
+                self._spare.forget()
+            status = live()
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
+
+    def _become(self, request: ZygoteSpawn | ZygoteWorker) -> int:
+        run = worker.run if isinstance(request, ZygoteWorker) else process.run
+        return run(request, self._plugins)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------ the spare child
+
+    def _prepare(self) -> None:
+        self._wants_spare = False
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError:
+            return  # no descriptor left; who asks next is told
+        with theirs:
+            try:
+                self._spare = self._fork(lambda: self._stand_by(ours, theirs), ours)
+            except OutOfMemory as e:
+                ours.close()
+                _log.debug("No spare child: %s", e)
+
+    def _stand_by(self, ours: socket.socket, theirs: socket.socket) -> int:
+        """In the spare child."""
+        ours.close()
+        set_comm("ouro-spare")
+        process.warm_up()
+        decoder, fds = FrameDecoder(), list[int]()
+        while True:
+            data, more = receive(theirs)
+            fds += more
+            if not data:
+                return 0  # the zygote is gone
+            for frame in decoder.feed(data):
+                theirs.close()
+                request: ZygoteSpawn | ZygoteWorker = decode(frame.type, frame.body, fds)
+                return self._become(request)
+
+    def _used_spare(self, request: ZygoteSpawn | ZygoteWorker) -> _Child | None:
+        """The spare child has become this one. None: there is none, or it ended."""
+        spare, self._spare = self._spare, None
+        if spare is None or spare.sock is None:
+            return None
+        name, body, fds = encode(request)
+        data = frame_bytes(Frame(Kind.REQUEST, 0, name, body, fds=len(fds)))
+        try:
+            sent = send(spare.sock, data, fds)
+            spare.sock.sendall(data[sent:])
+        except OSError:
+            spare.forget()
+            return None
+        spare.sock.close()
+        return spare
 
     def _reap(self) -> None:
         try:
             os.read(self._bell, 4096)
         except BlockingIOError:
             pass
-        while self._children:
+        while self._children or self._spare is not None:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
+            if self._spare is not None and pid == self._spare.pid:
+                self._spare.forget()
+                self._spare = None
+                continue
             self._children.discard(pid)
             self._reports += 1
             name, body, _ = encode(ChildEnded(pid, status))
