@@ -14,6 +14,7 @@ import json
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from ..contracts.ipcp import Ipcp, Registrations
@@ -46,6 +47,7 @@ from ..model.names import check_name
 from ..model.request import AsyncCaller, Request
 from ..rib import to_plain
 from ..rpc.fds import close_fds, close_grants
+from ..rpc.steps import Promise
 from .context import Context
 from .flows import FlowRecord
 from .launcher import IpcpStart
@@ -143,24 +145,32 @@ class IpcpHost:
         except (Exception, SystemExit) as e:
             raise self._fault(f'reading "{path}" in its RIB', e) from e
 
-    async def _run(self, command: _Command, request: Request[Any]) -> Any:
+    def _run(self, command: _Command, request: Request[Any]) -> Promise[Any]:
+        """In a task of its own, which ends with the IPCP; who asked then hears of that, and waits for nothing."""
         try:
             self._check(command, request)
         except OuroError:
             close_grants(request)
             raise
-        task = asyncio.get_running_loop().create_task(self._execute(command, request))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        task = loop.create_task(self._execute(command, request, answer))
         self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.cancel()
-            if _cancelled():
-                raise
-            raise IpcpError(f"IPCP {self._name} ended before it could answer") from None
+        task.add_done_callback(partial(self._executed, answer))
+        answer.add_done_callback(lambda answer: task.cancel() if answer.cancelled() else None)
+        return Promise(answer, lambda _: None)
 
-    async def _execute(self, command: _Command, request: Request[Any]) -> Any:
+    async def _execute(self, command: _Command, request: Request[Any], answer: "asyncio.Future[Any]") -> None:
+        try:
+            value = await self._result(command, request)
+        except OuroError as e:
+            if not answer.done():
+                answer.set_exception(e)
+        else:
+            if not answer.done():
+                answer.set_result(value)
+
+    async def _result(self, command: _Command, request: Request[Any]) -> Any:
         try:
             return await command.run(self, request)
         except OuroError:
@@ -173,6 +183,11 @@ class IpcpHost:
             raise
         except BaseException as e:  # SystemExit too, and what test runners and event loops derive from BaseException
             raise self._fault(command.operation, e) from e
+
+    def _executed(self, answer: "asyncio.Future[Any]", task: "asyncio.Task[None]") -> None:
+        self._requests.discard(task)
+        if not answer.done():  # the task was cancelled, perhaps before it began
+            answer.set_exception(IpcpError(f"IPCP {self._name} ended before it could answer"))
 
     def _fault(self, what: str, error: BaseException) -> IpcpError:
         _log.error("IPCP %s failed in %s: %r", self._name, what, error, exc_info=error)

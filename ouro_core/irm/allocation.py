@@ -24,9 +24,10 @@ Every path that ends early goes through `_end`, which knows what there is to und
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+import logging
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from ..contracts.packets import ClientRef, PacketBroker, State
 from ..ipcp.launcher import IpcpHandle
@@ -94,7 +95,7 @@ class Allocator:
         self._plugins = plugins
         self._starter = starter
         self._settings = settings
-        self._endings: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Future[None]] = set()
         self._segments = itertools.count(MAX_FLOWS)
         self.allocated = 0
 
@@ -484,21 +485,31 @@ class Allocator:
             self._plugins.observe("ouro_flow_deallocated", flow=flow.info)
         ipcp = flow.provider
         if flow.at_layer and ipcp is not None and ipcp.handle is not None:
-            self._spawn(self._end_at_layer(flow, ipcp, linger))
+            self._end_at_layer(flow, ipcp.handle, linger)
         else:
             self._gone(flow)
 
-    async def _end_at_layer(self, flow: Flow, ipcp: IpcpRecord, linger: float) -> None:
-        try:
-            if ipcp.handle is not None:
-                async with asyncio.timeout(linger + DEALLOC_TIMEOUT):
-                    await ipcp.handle.call(IpcpFlowDealloc(flow.id, linger))
-        except TimeoutError:
-            log.warning("IPCP %s dealloc timed out after %d s.", ipcp.name, linger + DEALLOC_TIMEOUT)
-        except OuroError as e:
-            log.debug("IPCP %s could not deallocate flow %d: %s", ipcp.name, flow.id, e)
-        finally:
-            self._gone(flow)
+    def _end_at_layer(self, flow: Flow, handle: IpcpHandle, linger: float) -> None:
+        """The IPCP is told, and the flow gone when it has answered, or is late. No task: most flows end like this."""
+        limit = linger + DEALLOC_TIMEOUT
+        ending = asyncio.ensure_future(handle.call(IpcpFlowDealloc(flow.id, linger)))
+        timer = asyncio.get_running_loop().call_later(limit, ending.cancel)
+        self._endings.add(ending)
+        ending.add_done_callback(partial(self._ended_at_layer, flow, timer, limit))
+
+    def _ended_at_layer(
+        self, flow: Flow, timer: asyncio.TimerHandle, limit: float, ending: "asyncio.Future[None]"
+    ) -> None:
+        self._endings.discard(ending)
+        timer.cancel()
+        name = flow.provider.name if flow.provider is not None else ""
+        if ending.cancelled():
+            if timer.when() <= asyncio.get_running_loop().time():
+                log.warning("IPCP %s dealloc timed out after %d s.", name, limit)
+        elif (error := ending.exception()) is not None:
+            level = logging.DEBUG if isinstance(error, OuroError) else logging.ERROR
+            log.log(level, "IPCP %s could not deallocate flow %d: %s", name, flow.id, error)
+        self._gone(flow)
 
     def _gone(self, flow: Flow) -> None:
         segment, flow.segment = flow.segment, None
@@ -507,15 +518,10 @@ class Allocator:
             segment.release()
         log.debug("Completed deallocation of flow_id %d by process %d.", flow.id, flow.owner.pid)
 
-    def _spawn(self, ending: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(ending)
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-
     async def close(self) -> None:
         """Wait for nothing any more: what is being ended has ended."""
-        for task in list(self._endings):
-            task.cancel()
+        for ending in list(self._endings):
+            ending.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
 
     async def _within(self, timeout: float | None, what: str, work: Awaitable[Allocation]) -> Allocation:
