@@ -156,7 +156,7 @@ class Ipcp(ABC):
     Config: ClassVar[type] = NoConfig
     """Frozen attrs class made with `ouro_core.model.config.option`; `bootstrap` gets an instance."""
     carries: ClassVar[bool] = True
-    """False: flows have no end here; the type only joins applications of this host."""
+    """False: the type only joins applications of this host, whose flows have no end here and end without it."""
     components: ClassVar[tuple[str, ...]] = ()
     """What `connect` accepts."""
     broadcast: ClassVar[bool] = False
@@ -212,8 +212,10 @@ class Ipcp(ABC):
         """The application closed or died. Send what it had written, keep the endpoint for `linger` seconds, free it.
 
         Comes once for every flow that `flow_alloc`, `flow_join` or `flow_arrived` made, also after `flow_closed`, and
-        for both ends of a joined flow, in any order and at once. `linger` is for the endpoint on the medium: a type
-        without one ignores it. The end must be out of use on return (unbound from its mover); the host closes it.
+        for both ends of a relayed flow, in any order and at once. Not for flows without an end here, whose applications
+        were joined: with the reply they are no business of the IPCP any more. `linger` is for the endpoint on the
+        medium: a type without one ignores it. The end must be out of use on return (unbound from its mover); the host
+        closes it.
         """
         raise self._unsupported("deallocate flows")
 

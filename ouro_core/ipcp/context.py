@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import cached_property
 from typing import Any, Final, TypeVar
 
-from ..contracts.ipcp import ArrivedFlow, IpcpContext, Registrations
+from ..contracts.ipcp import ArrivedFlow, IpcpContext, NFlow, Registrations
 from ..contracts.packets import End, FlowEnd, PacketClient
 from ..frct.ordered import FrctPipeline, above
 from ..frct.pipeline import stages_for
@@ -100,6 +100,8 @@ class Context(IpcpContext):
 
     async def flow_arrived(self, hash: bytes, qos: QosSpec, mpl: int, data: bytes, joins: int = 0) -> ArrivedFlow:
         arrival = await self._ask(FlowArrived(hash, qos, mpl, data, joins))
+        if arrival.grant is None:
+            return ArrivedFlow(NFlow(arrival.flow_id, None), arrival.data)
         joined: Grant | None = arrival.joined
         try:
             record = self.flows.open(arrival.flow_id, arrival.grant, FlowState.ALLOCATED)

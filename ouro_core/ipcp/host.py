@@ -304,6 +304,8 @@ class IpcpHost:
             self._flows.release(record)
             raise
         record.allocated()
+        if not record.ends:
+            self._flows.release(record)  # both applications were joined, and do without us from now on
         return reply
 
     async def _flow_dealloc(self, request: IpcpFlowDealloc) -> None:

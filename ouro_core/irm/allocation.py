@@ -333,7 +333,7 @@ class Allocator:
             except BaseException:
                 self._end(flow, 0.0)
                 raise
-            flow.at_layer = True
+            flow.at_layer = arrival.grant is not None
             waiter.result.set_result(answer)
         return arrival
 
@@ -428,6 +428,7 @@ class Allocator:
         accepted.segment = requested.segment = Segment(made, 2)
         requested.side = 1
         accepted.peer, requested.peer = requested, accepted
+        requested.at_layer = False  # an IPCP has no end of flows that it joins, and forgets them with its reply
 
     def _allocated(self, flow: Flow, mpl: int, result: OapResult) -> Allocation:
         if flow.state is not FlowState.ALLOC_PENDING or flow.segment is None:

@@ -139,6 +139,9 @@ class IpcpTypeContract:
     finds out by its time-out.
     """
 
+    carries: ClassVar[bool] = True
+    """As `Ipcp.carries` of the type: whether its flows have an end at the IPCP, which shows them."""
+
     pytestmark = pytest.mark.asyncio
 
     def options(self, host: int) -> Mapping[str, Any]:
@@ -395,7 +398,7 @@ class IpcpTypeContract:
             assert seen["state"] == "operational"
             assert seen["layer"] == LAYER
             flows = await layer.client.irm.rib_read(f"ipcps/{layer.client_ipcp.name}/flows")
-            assert str(client.flow_id) in flows
+            assert (str(client.flow_id) in flows) is self.carries
         await layer.quiet()
         with pytest.raises(NotFound):
             await layer.client.irm.rib_read(f"ipcps/{layer.client_ipcp.name}/flows/{client.flow_id}")

@@ -21,6 +21,7 @@ def packets(request: Any) -> str:
 class TestLocal(IpcpTypeContract):
     type = "local"
     tells_peer = True
+    carries = False
 
     @pytest_asyncio.fixture
     async def hosts(self, packets: str) -> AsyncIterator[tuple[Node, Node]]:
