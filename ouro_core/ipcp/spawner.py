@@ -41,6 +41,8 @@ LEAVE: Final = 5.0
 """Seconds it has to leave after its channel closed, and at `close`."""
 STATUS: Final = 0.5
 """Seconds that a report of the zygote may be later than the pidfd."""
+RETIRED: Final = 1.0
+"""Seconds that a zygote without children has to leave; the loop waits for it."""
 ATTEMPTS: Final = 2
 """Zygotes that may die before their first answer."""
 _log = logger("irmd/ipcp")
@@ -210,10 +212,14 @@ class _Zygote:
         self.process.terminate()
 
     def end(self) -> None:
-        """Kill it and forget it; its children live on."""
+        """End it, with its spare child, and forget it; its other children live on."""
         self.alive = False
-        self.process.kill()
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(RETIRED)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         if self.channel is not None:
             self.channel.close()
         self._sock.close()

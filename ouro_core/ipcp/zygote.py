@@ -256,6 +256,9 @@ class Zygote:
 
     def _leave(self) -> None:
         """The IRM is gone. What is not reaped yet cannot have lost its number to another process."""
+        if self._spare is not None:
+            self._spare.forget()
+            self._children.add(self._spare.pid)
         deadline = time.monotonic() + GRACE
         while self._children:
             for pid in list(self._children):

@@ -127,7 +127,7 @@ class Storm:
             f"{sum(self.killed.values())} rounds ({kills}); {self.allocations} allocations afterwards worked; left: "
             f"{sum(s.processes for s in left)} applications, {sum(s.flows for s in left)} flows, "
             f"{sum(s.blocks for s in left)} blocks; processes of both hosts: {processes} "
-            "(2 daemons, 2 zygotes, 2 IPCPs)"
+            "(2 daemons, 2 zygotes with a spare child each, 2 IPCPs)"
         )
 
 
