@@ -226,8 +226,10 @@ class Zygote:
         data = frame_bytes(Frame(Kind.REQUEST, 0, name, body, fds=len(fds)))
         try:
             sent = send(spare.sock, data, fds)
-            spare.sock.sendall(data[sent:])
+            if sent < len(data):  # it may be gone from its end of the socket once it has all
+                spare.sock.sendall(data[sent:])
         except OSError:
+            os.kill(spare.pid, signal.SIGKILL)  # not reaped yet, or we would know; there must never be two of one
             spare.forget()
             return None
         spare.sock.close()

@@ -15,11 +15,13 @@ import pytest
 
 from ouro_core.ipcp.launcher import IpcpHandle, IpcpStart
 from ouro_core.ipcp.spawner import ZygoteLauncher
+from ouro_core.ipcp.zygote import Zygote, _Child
 from ouro_core.model.errors import ConfigError, InvalidArgument, IpcpError, IpcpTypeError, OuroError
 from ouro_core.model.flow import Grant
 from ouro_core.model.ipcp_requests import IpcpBootstrap, IpcpQuery, IpcpReg, IpcpUnreg
 from ouro_core.model.irm_requests import RibRead
 from ouro_core.model.layer import LayerInfo
+from ouro_core.model.zygote_requests import ZygoteSpawn
 from ouro_core.plugins import PluginHost
 from ouro_core.rpc.fds import send
 from ouro_core.wire.control import MAX_FRAME, Frame, Kind, encode, frame_bytes
@@ -399,8 +401,37 @@ async def test_the_spare_child_becomes_the_next_one(daemon: Daemon) -> None:
     theirs = {os.readlink(f"/proc/{zygote}/fd/{fd}") for fd in os.listdir(f"/proc/{zygote}/fd") if int(fd) > 2}
     assert not {link for link in links.values() if link.startswith(("socket", "pipe"))} & theirs
     assert await spare(zygote) != ready
+    for count in range(3, 10):
+        await spare(zygote)
+        await daemon.launch()
+        assert sum(comm(pid) == "ipcpd-plain" for pid in children(zygote)) == count  # none twice
     handle.kill()
     assert await daemon.end() == "killed by signal 9"
+
+
+def test_a_spare_child_that_has_its_orders_is_not_taken_for_dead() -> None:
+    """It closes its socket at once, while the zygote is not back from sending."""
+    ours, theirs = socket.socketpair()
+    heard = []
+
+    class Hasty(socket.socket):
+        def sendmsg(self, *arguments: Any) -> int:
+            sent = super().sendmsg(*arguments)
+            heard.append(theirs.recv(65536))
+            theirs.close()
+            return sent
+
+    child = program("-c", "import time; time.sleep(60)")
+    near, far = socket.socketpair()
+    with near, far, open(os.devnull) as channel:
+        zygote = Zygote(near, PluginHost())
+        sock = Hasty(fileno=ours.detach())
+        zygote._spare = _Child(child.pid, os.pidfd_open(child.pid), sock)
+        request = ZygoteSpawn("plain", "one", 1, "hollow", Grant(b""), Grant(b"", (channel.fileno(),)), (), "text")
+        assert zygote._used_spare(request) is not None
+    assert len(heard) == 1
+    child.kill()
+    assert child.wait(WAIT) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("noticed", [False, True])
@@ -482,6 +513,7 @@ IRM = """
 import asyncio, os, sys
 from ouro_core.ipcp.launcher import IpcpStart
 from ouro_core.ipcp.spawner import ZygoteLauncher
+from ouro_core.ipcp.zygote import Zygote, _Child
 from ouro_core.model.flow import Grant
 from ouro_core.plugins import PluginHost
 
