@@ -21,6 +21,7 @@ from ouro_core.model.errors import FlowTimeout, IpcpError, NotSupported, OuroErr
 from ouro_core.model.log import logger
 from ouro_core.model.qos import RAW, QosSpec
 
+from .addresses import address_text
 from .events import Connected, Disconnected, Events, WentDown, WentUp
 from .handshake import Accepting, Initiating
 from .io import Change, LowerFlow, Reader, converse
@@ -271,7 +272,8 @@ class ConnectionManager:
 
     async def _lost(self, connection: Connection) -> None:
         """The flow of a connection has ended: make it again if it is ours."""
-        _log.info("The connection of %s with %s is gone.", connection.component, connection.flow.name)
+        other = connection.dst or address_text(connection.peer.address)
+        _log.info("The connection of %s with %s is gone.", connection.component, other)
         await self.drop(connection)
         if connection.dst is None:
             return
