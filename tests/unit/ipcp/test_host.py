@@ -14,7 +14,6 @@ from ouro_core.contracts.ipcp import Ipcp, IpcpContext, NFlow
 from ouro_core.contracts.packets import State
 from ouro_core.frct.ordered import FrctPipeline, above
 from ouro_core.frct.pipeline import Pipeline, stages_for
-from ouro_core.frct.stage import Crc
 from ouro_core.model.capability import Capability
 from ouro_core.model.config import integer, option
 from ouro_core.model.errors import (
@@ -612,7 +611,7 @@ async def test_own_flows_may_be_reliable(make: Any, irm: Any) -> None:
     setup = make(Echo)
     end, allocation = await setup.host.context.flow_alloc("below", DATA)
     other = irm.attach(3, allocation.flow_id, 1)
-    peer = above(other, [Crc()], allocation)
+    peer = above(other, (), allocation)
     assert isinstance(peer, FrctPipeline)
     end.write(b"one")
     other.read()  # lost
