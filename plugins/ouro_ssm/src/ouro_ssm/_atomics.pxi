@@ -138,7 +138,7 @@ cdef extern from *:
         return ppoll(fds, count, timeout < 0 ? NULL : &t, NULL) < 0 ? -errno : 0;
     }
 
-    static const int64_t OU_GUARD_MIN = 100000000, OU_GUARD_MAX = 5000000000;
+    static const int64_t OU_GUARD_MIN = 20000000, OU_GUARD_MAX = 5000000000;
 
     /* Counts the forks that made this process: whoever remembers another number was made by a parent. */
     static volatile int ou_generation = 0;

@@ -19,6 +19,7 @@ cdef enum:
     PATIENCE = 100000                # a mover's or an event set's
     GUARD = 500000                   # a sched_yield that took longer gave a time slice away
     AGAIN = 50000000                 # and one more so soon afterwards: to somebody who computes
+    CALM = 4                         # guards without another: the next one is short again
     TURN = 8                         # PAUSEs before each sched_yield
 
 cdef int64_t guard_until = 0         # of the whole process; racing threads at worst spin once too often
@@ -60,7 +61,7 @@ cdef int64_t spin_yield(int64_t now) noexcept nogil:
     cdef int64_t after = ou_now()
     if after - now > GUARD:
         if now - guard_late < AGAIN:
-            if now - guard_until > OU_GUARD_MAX:
+            if now - guard_until > CALM * guard_length:
                 guard_length = OU_GUARD_MIN
             guard_until = after + guard_length
             guard_length = guard_length * 2 if guard_length * 2 < OU_GUARD_MAX else OU_GUARD_MAX
