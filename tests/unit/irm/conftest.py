@@ -3,8 +3,10 @@
 import asyncio
 import grp
 import itertools
+import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from ouro_core.plugins import PluginHost
 from ouro_core.rpc.credentials import Credentials
 from ouro_core.rpc.fds import close_grants
 from ouro_core.rpc.near import NearCaller
+from tests.unit.irm.network import Maker, Network, WithWorkers
 
 ROOT, SERVICE, ALICE, BOB, MEMBER = 0, 990, 1000, 1001, 1002
 GROUP = 4242
@@ -116,3 +119,43 @@ async def make_host(users: None) -> AsyncIterator[Callable[..., Host]]:
 def host(make_host: Callable[..., Host]) -> Host:
     """With the default settings, but short windows."""
     return make_host()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    root = logging.getLogger("ouro")
+    before = root.level
+    root.addHandler(caplog.handler)
+    root.setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG)
+    propagates, root.propagate = root.propagate, False
+    yield caplog
+    root.removeHandler(caplog.handler)
+    root.setLevel(before)
+    root.propagate = propagates
+
+
+@pytest.fixture
+async def make_network(make_host: Callable[..., Any], tmp_path: Path, log: pytest.LogCaptureFixture) -> Maker:
+    """`await make_network(layer=..., processes=...)`: the second, with workers."""
+
+    async def make(layer: bool = False, processes: bool = False) -> Network:
+        made: list[Any] = []
+
+        def launcher(plugins: PluginHost) -> Any:
+            made.append(WithWorkers(plugins) if processes else LoopLauncher(plugins))
+            return made[-1]
+
+        directory = tmp_path / "security"
+        host = make_host(launcher, direct=not layer, security=str(directory), accept_window=5)
+        network = Network(host, directory, log, made[0])
+        await network.start(layer)
+        return network
+
+    return make
+
+
+@pytest.fixture(params=["direct", "layer"])
+async def network(request: pytest.FixtureRequest, make_network: Maker) -> Network:
+    """Both ways of a flow on one host; slow cryptography in the loop."""
+    return await make_network(request.param == "layer")
