@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ouro_dht.node import Dht
 from ouro_dht.pb import dht_pb2 as pb
+from ouro_dht.timers import Deadlines
 from ouro_dht.wire import MAX_SIZE, Contact, Message, Request, Response, Store, Value, encode, value_of
 
 from ouro_core.contracts.directory import DirectorySetup
@@ -395,6 +396,58 @@ def test_a_flood_is_cut(lone: Any) -> None:
     assert responses(lone.take(Request(calm, key, 1, True)))
     lone.now += 10
     assert responses(lone.take(Request(flooder, key, 1, True)))
+
+
+def test_values_that_come_and_go_take_no_room(lone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that is full: everybody who stores something there drives out another."""
+    monkeypatch.setattr(Deadlines, "MANY", 256)
+    lone = type(lone)()
+    lone.start()
+    key = lone.key()
+    for i in range(3000):
+        owner = Contact(lone.rng.randbytes(32), i + 1)
+        lone.store(owner, key, value_of(owner.address), ouro=True)
+    assert lone.rib.read("dht/state")["values"] == 16
+    assert len(lone.dht._publishing._due) <= 256
+    assert len(lone.dht._member.store._ends) <= 256
+
+
+def test_lookups_for_others_are_few_at_once_whoever_they_say_they_are(lone: Any) -> None:
+    """Each asks once, for a name that nobody has, from another address; then all is as before."""
+    known = lone.meet(8)
+    lone.among(known, 5.0)
+    begin = lone.counters.lookups
+    for i in range(1000):
+        lone.take(Request(Contact(lone.rng.randbytes(32), 100000 + i), lone.key(), 5, True))
+    assert lone.counters.responses_sent >= 1000  # contacts were named to each
+    assert 10 <= lone.counters.lookups - begin <= 64
+    lone.wait(3.0)
+    begin = lone.counters.lookups
+    for i in range(1000):
+        lone.take(Request(Contact(lone.rng.randbytes(32), 200000 + i), lone.key(), 5, True))
+        lone.wait(0.02)
+    assert 100 <= lone.counters.lookups - begin <= 1300
+
+
+def test_addresses_without_a_route_are_bounded_and_the_latest_are_known(lone: Any) -> None:
+    for i in range(70000):
+        lone.dht.peer_down(1000 + i, lone.now)
+    down = lone.dht._member.down
+    assert len(down) == 65536
+    assert 1000 not in down
+    assert 70999 in down
+    lone.dht.peer_up(70999, lone.now)
+    assert 70999 not in down
+
+
+def test_addresses_that_come_into_reach_are_not_remembered_for_ever(lone: Any) -> None:
+    """Somebody tells routing of ever new members, none of which is there."""
+    for i in range(5000):
+        lone.dht.peer_up(1000 + i, lone.now)
+        lone.dht.peer_down(1000 + i, lone.now)
+        lone.collect()
+    assert lone.counters.requests_sent >= 5000
+    assert len(lone.dht._exchange._magic_asked) == 1024
 
 
 def test_invented_members_do_not_take_the_place_of_real_ones(lone: Any) -> None:

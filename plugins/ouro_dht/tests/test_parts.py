@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ouro_dht.config import DhtConfig, decode_config, encode_config
 from ouro_dht.limits import Limiter
 from ouro_dht.node import Dht
-from ouro_dht.timers import Timers
+from ouro_dht.timers import Deadlines, Timers
 
 from ouro_core.model.config import parse_config, to_text
 from ouro_core.model.errors import ConfigError, WireError
@@ -143,6 +143,35 @@ def test_cancelled_timers_take_no_room_for_long() -> None:
 
 
 # ---------------------------------------------------------------- limits
+
+
+def test_deadlines_come_in_order_and_what_does_not_count_takes_no_room_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Deadlines, "MANY", 64)
+    alive = {b"a", b"b"}
+    deadlines = Deadlines(lambda time, key, value: value in alive)
+    for i in range(10000):
+        deadlines.add(5000.0 - i % 7, b"key", b"%d" % i)
+        deadlines.add(5000.0 - i % 5, b"key", b"a")
+        assert len(deadlines) <= 64
+    deadlines.add(1.0, b"key", b"b")
+    assert deadlines.next() == 1.0
+    assert deadlines.pop() == (1.0, b"key", b"b")
+    rest = [deadlines.pop() for _ in range(len(deadlines))]
+    assert rest == sorted(rest)
+    assert min(time for time, _, value in rest if value == b"a") == 4996.0
+    assert deadlines.next() is None
+
+
+def test_deadlines_that_count_all_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deadlines, "MANY", 64)
+    deadlines = Deadlines(lambda time, key, value: True)
+    for i in range(1000):
+        deadlines.add(float(i * 7 % 1000), b"key", b"%d" % i)
+    seen = [entry for _ in range(200) for entry in deadlines.some(16)]
+    assert len(set(seen)) == 1000  # every one has its turn
+    assert [deadlines.pop()[0] for _ in range(1000)] == sorted(float(i * 7 % 1000) for i in range(1000))
 
 
 def test_a_source_has_a_burst_and_a_rate() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ouro_dht import store as module
 from ouro_dht.store import MAX_PER_KEY, ValueStore
+from ouro_dht.timers import Deadlines
 from ouro_dht.wire import Contact, value_of
 
 KEY = b"k" * 32
@@ -166,6 +167,31 @@ def test_all_have_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = [put(held, i, key=i.to_bytes(32, "big")) for i in range(1, 21)]
     assert outcomes == ["stored"] * 10 + ["store_full"] * 10
     assert put(held, 5, key=(5).to_bytes(32, "big"), life=700) == "renewed"
+
+
+def test_one_that_fills_the_store_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many from each in the end; who has as many as the others is refused."""
+    monkeypatch.setattr(module, "MAX_VALUES", 100)
+    held = ValueStore(T_EXPIRE)
+    for i in range(100):
+        assert put(held, 1000 + i, by=1, key=b"%032d" % i) == "stored"
+    assert put(held, 1100, by=1, key=b"%032d" % 100) == "store_full"
+    outcomes = [put(held, 2, life=60.0, key=b"%032d" % (200 + i)) for i in range(100)]
+    assert outcomes.count("stored") == 50
+    assert set(outcomes) == {"stored", "store_full"}
+    assert held.count == 100
+    assert sum(1 for _, item in held if item.source == 2) == 50
+
+
+def test_one_value_renewed_for_ever_takes_the_room_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each message moves its end, as time goes on."""
+    monkeypatch.setattr(Deadlines, "MANY", 256)
+    held = ValueStore(T_EXPIRE)
+    for i in range(5000):
+        put(held, 7, life=1e9, unix=UNIX + i / 1000)
+    assert len(held._ends) <= 256
+    assert held.expire(UNIX + T_EXPIRE + 4.9) == 0
+    assert held.expire(UNIX + T_EXPIRE + 5.1) == 1
 
 
 def test_what_is_withdrawn_does_not_come_back_by_old_copies() -> None:

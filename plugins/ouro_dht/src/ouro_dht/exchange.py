@@ -6,8 +6,8 @@ moment at which we know that a contact is what it says. A request without respon
 exception is the enrolment peer, of which only the address is known: all requests to it carry the same (magic) cookie.
 """
 
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from .lookup import Lookup, Peer
@@ -20,6 +20,7 @@ __all__ = ["GIVE_UP", "Exchange"]
 
 GIVE_UP: Final = 2.0
 """Seconds for which a response is waited for; as long as the prototype remembers its requests."""
+_MAX_MAGIC: Final = 1024
 
 
 class _Pending:
@@ -43,10 +44,9 @@ class Exchange:
     ) -> None:
         self._member = member
         self._on_contact, self._on_silence = on_contact, on_silence
-        self.magic = member.cookie()
-        self._magic_asked: set[int] = set()
-        self.magic_answered: set[int] = set()
-        """Addresses that answered to it."""
+        self._magic = member.cookie()
+        self._magic_asked: OrderedDict[int, bool] = OrderedDict()
+        """Addresses asked with it, the latest at the end; whether they answered."""
         self._pending: dict[int, _Pending] = {}
         self._order: deque[_Pending] = deque()
         self._expiry: Timer | None = None
@@ -90,9 +90,12 @@ class Exchange:
     def ask_magic(self, address: int, now: float) -> None:
         """Ask a member of which only the address is known for contacts near ourselves."""
         member = self._member
-        self._magic_asked.add(address)
+        self._magic_asked.setdefault(address, False)
+        self._magic_asked.move_to_end(address)
+        if len(self._magic_asked) > _MAX_MAGIC:
+            self._magic_asked.popitem(last=False)
         member.counters.requests_sent += 1
-        member.send(Contact(member.own.id, address), Request(member.own, member.own.id, self.magic, ouro=True))
+        member.send(Contact(member.own.id, address), Request(member.own, member.own.id, self._magic, ouro=True))
 
     def _send(self, contact: Contact, key: bytes, for_value: bool, now: float) -> _Pending:
         member = self._member
@@ -127,7 +130,7 @@ class Exchange:
         """Returns the lookup that a response belongs to."""
         member = self._member
         source = response.source
-        if response.cookie == self.magic:
+        if response.cookie == self._magic:
             self._magic_response(response, now)
             return None
         pending = self._pending.get(response.cookie)
@@ -156,11 +159,15 @@ class Exchange:
         if response.source.address not in self._magic_asked or response.key != self._member.own.id:
             self._member.counters.impostors += 1
             return
-        self.magic_answered.add(response.source.address)
+        self._magic_asked[response.source.address] = True
         entry, new = self._member.table.heard(response.source, now, ouro=response.ouro, answered=True)
         self._learn(response, now)
         if entry is not None and new:
             self._on_contact(entry, now)
+
+    def has_answered(self, addresses: Iterable[int]) -> bool:
+        """Whether one of the members that were asked by address alone did answer."""
+        return any(self._magic_asked.get(address, False) for address in addresses)
 
     def _learn(self, response: Response, now: float) -> None:
         member = self._member

@@ -25,6 +25,7 @@ _DEFAULT_PATIENCE: Final = 0.1
 _MAX_PATIENCE: Final = 0.5
 _MIN_PATIENCE: Final = 0.02
 _MAX_OTHERS: Final = 1024
+_MAX_DOWN: Final = 65536
 
 
 def _shown(contact: Contact) -> Contact:
@@ -45,13 +46,23 @@ class Member:
         self.counters = Counters()
         self.timers = Timers()
         self.log: logging.Logger = logger("dht")
-        self.down: set[int] = set()
-        """Addresses that have no route."""
+        self.down: OrderedDict[int, None] = OrderedDict()
+        """Addresses that have no route, the latest at the end."""
         self.others: OrderedDict[int, Contact] = OrderedDict()
         """Nodes of the prototype by address, more than fit into buckets: names may be anywhere among them."""
         self._out: list[DirectorySend | DirectoryAnswer | DirectoryReport] = []
         self._prototype_seen: float | None = None
         self._rtt: float | None = None
+
+    # ------------------------------------------------------------ routes
+
+    def route(self, address: int, exists: bool) -> None:
+        """Whether there is a way to an address, as routing says, or a message from there."""
+        self.down.pop(address, None)
+        if not exists:
+            self.down[address] = None
+            if len(self.down) > _MAX_DOWN:
+                self.down.popitem(last=False)
 
     # ------------------------------------------------------------ output
 

@@ -57,7 +57,7 @@ class Membership:
     def peer_up(self, address: int, now: float) -> None:
         """A member has a route."""
         member = self._member
-        member.down.discard(address)
+        member.route(address, True)
         member.table.reachable(address)
         self._reachable[address] = None
         self._reachable.move_to_end(address)
@@ -73,8 +73,7 @@ class Membership:
         """A member has none."""
         member = self._member
         self._reachable.pop(address, None)
-        if len(member.down) < 65536:
-            member.down.add(address)
+        member.route(address, False)
         member.table.unreachable(address)
         self.check(now)
 
@@ -85,9 +84,7 @@ class Membership:
 
     def contact(self, entry: Entry, now: float) -> None:
         """A contact is new, or back."""
-        if not self.started:
-            return
-        if entry.contact in self._member.table.lost or self._few(self._member.config.width):
+        if self.started and self._few(self._member.config.width):
             self._look_around(now)
 
     # ------------------------------------------------------------ low on contacts
@@ -119,7 +116,7 @@ class Membership:
 
     def _alone(self) -> bool:
         """Whether no enrolment peer has answered yet. Others may have found us, and be as lost as we are."""
-        return bool(self._peers) and self._exchange.magic_answered.isdisjoint(self._peers)
+        return bool(self._peers) and not self._exchange.has_answered(self._peers)
 
     # ------------------------------------------------------------ neighbourhood
 

@@ -149,7 +149,7 @@ class Dht(DirectoryPolicy):
             return
         if member.log.isEnabledFor(PP):
             member.log.log(PP, "%s", describe(message, "<--", source))
-        member.down.discard(source.address)
+        member.route(source.address, True)
         member.saw(source, message.ouro, now)
         if isinstance(message, Response):
             self._take_response(message, now)

@@ -17,7 +17,6 @@ A name that is unregistered is withdrawn from Ouro members that were given it; t
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from typing import Final
 
 from .exchange import Exchange
@@ -25,7 +24,7 @@ from .lookup import Lookup
 from .member import Member
 from .store import Item
 from .table import Entry, number_of
-from .timers import Timer
+from .timers import Deadlines, Timer
 from .wire import Contact, Store, Value, value_of
 
 __all__ = ["Publishing"]
@@ -68,7 +67,7 @@ class Publishing:
         self._line: deque[bytes] = deque()
         self._coming = 0  # registered, and not in line yet
         self._running = 0
-        self._due: list[tuple[float, bytes, bytes]] = []
+        self._due = Deadlines(lambda due, key, value: member.store.item(key, value) is not None)
         self._due_timer: Timer | None = None
         self._newcomers: deque[tuple[Entry, list[bytes]]] = deque()
         self._end_timer: Timer | None = None
@@ -210,7 +209,7 @@ class Publishing:
         member = self._member
         item.adopt = from_prototype
         pause = member.jitter(3.0, 0.9) if item.adopt else self._patience()
-        heappush(self._due, (now + pause, key, item.value))
+        self._due.add(now + pause, key, item.value)
         self._watch_due()
 
     def _patience(self) -> float:
@@ -218,16 +217,16 @@ class Publishing:
         return self._member.config.dht_t_replicate * self._member.rng.uniform(1.25, 1.6)
 
     def _watch_due(self) -> None:
-        timers = self._member.timers
-        if self._due and (self._due_timer is None or self._due_timer.time > self._due[0][0]):
+        timers, due = self._member.timers, self._due.next()
+        if due is not None and (self._due_timer is None or self._due_timer.time > due):
             timers.cancel(self._due_timer)
-            self._due_timer = timers.at(self._due[0][0], self._replicate)
+            self._due_timer = timers.at(due, self._replicate)
 
     def _replicate(self, now: float) -> None:
         member = self._member
         self._due_timer = None
-        while self._due and self._due[0][0] <= now and self._running < MAX_RUNNING:
-            _, key, value = heappop(self._due)
+        while self._is_due(now) and self._running < MAX_RUNNING:
+            _, key, value = self._due.pop()
             item = member.store.item(key, value)
             if item is None:
                 continue
@@ -237,11 +236,15 @@ class Publishing:
                 self._pass_on(key, item, now)
             later = max(now + 1.0, (now if item.adopt or quiet else item.stored) + self._patience())
             item.adopt = False
-            heappush(self._due, (later, key, value))
-        if self._due and self._due[0][0] <= now:
+            self._due.add(later, key, value)
+        if self._is_due(now):
             self._due_timer = member.timers.at(now + 0.1, self._replicate)
         else:
             self._watch_due()
+
+    def _is_due(self, now: float) -> bool:
+        due = self._due.next()
+        return due is not None and due <= now
 
     def _pass_on(self, key: bytes, item: Item, now: float) -> None:
         self._running += 1

@@ -25,11 +25,18 @@ from .wire import Request, Value, address_of
 __all__ = ["Queries"]
 
 CACHED: Final = 60.0
+"""Seconds for which what was found is answered from the cache, at most."""
 CACHED_NOTHING: Final = 1.0
+"""Seconds for which it is known that nothing was found."""
 MAX_CACHED: Final = 1024
 _REFUSED: Final = 60.0
+"""Seconds for which an address comes after others for a name it refused a flow for."""
 _PROXY_LIFE: Final = 1.5
+"""Seconds for which a node of the prototype is answered after it asked; its own request lives for two."""
 _MAX_PROXIED: Final = 16
+"""Nodes of the prototype that wait for one key."""
+_MAX_PROXIED_KEYS: Final = 64
+"""Keys that are looked up for them at once: each lookup may ask `lookup.MAX_ASKED` members."""
 
 
 class _Cached:
@@ -58,6 +65,8 @@ class Queries:
         self._refused: OrderedDict[tuple[bytes, int], float] = OrderedDict()
         self._proxied: dict[bytes, list[tuple[Request, float]]] = {}
         self._proxy_limit = Limiter(rate=20.0, burst=40.0, sources=1024)
+        self._all_proxies = Limiter(rate=50.0, burst=200.0, sources=1)
+        """For all of them together, as sources can be invented."""
 
     # ------------------------------------------------------------ asking
 
@@ -168,18 +177,21 @@ class Queries:
 
     def proxy(self, request: Request, now: float) -> None:
         """Look something up for a node of the prototype, which was answered with contacts."""
-        if request.source.address == self._member.own.address or not self._proxy_limit.allows(
-            request.source.address, now
-        ):
+        if not self._proxy_limit.allows(request.source.address, now):
+            return
+        values = self._cached(request.key, now)
+        if values is None and request.key not in self._proxied and not self._may_look_up_more(now):
             return
         waiting = self._proxied.setdefault(request.key, [])
         if len(waiting) < _MAX_PROXIED:
             waiting.append((request, now + _PROXY_LIFE))
-        values = self._cached(request.key, now)
         if values is not None:
             self._answer_proxied(request.key, values, now)
         else:
             self._look_up(request.key, now)
+
+    def _may_look_up_more(self, now: float) -> bool:
+        return len(self._proxied) < _MAX_PROXIED_KEYS and self._all_proxies.allows(0, now)
 
     def _answer_proxied(self, key: bytes, values: list[Value], now: float) -> None:
         for request, until in self._proxied.pop(key, ()):

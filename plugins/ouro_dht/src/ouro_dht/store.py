@@ -8,16 +8,17 @@ it: a message of the owner itself is of now, and any other was published `t_expi
 A value that its owner withdrew leaves a tombstone, which refuses older copies that others still have. Everything is
 bounded: keys, values, values of a key, values from one source, tombstones. When a key is full, a newcomer that comes
 from its owner takes the place of a value that did not, or of the one that was not heard of for longest: were it
-refused, a few that are forged, or were a server's before it restarted, would keep the name away until they end.
-Otherwise, and when the store is full, it is refused.
+refused, a few that are forged, or were a server's before it restarted, would keep the name away until they end. When
+the store is full, a newcomer takes the place of a value from somebody who has many more here: a few that fill the store
+would keep out everybody's names for a day. Otherwise it is refused.
 """
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from heapq import heappop, heappush
 from typing import Final
 
 from .table import number_of
+from .timers import Deadlines
 from .wire import ADDRESS_SIZE, Contact, Value, address_of
 
 __all__ = ["MAX_PER_KEY", "Item", "Outcome", "ValueStore"]
@@ -26,6 +27,8 @@ MAX_PER_KEY: Final = 16
 MAX_VALUES: Final = 131072
 MAX_PER_SOURCE: Final = 16384
 MAX_TOMBSTONES: Final = 4096
+_LOOKED_AT: Final = 16
+"""How many values are looked at for one that has to make room for another source's."""
 CLOCK_SLACK: Final = 60.0
 """Seconds by which the clock of another member may be ahead."""
 
@@ -67,7 +70,7 @@ class ValueStore:
         self.keys: dict[bytes, Key] = {}
         self.count = 0
         self._per_source: Counter[int] = Counter()
-        self._ends: list[tuple[float, bytes, bytes]] = []
+        self._ends = Deadlines(self._ends_then)
         self._tombstones: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
 
     def __iter__(self) -> Iterator[tuple[bytes, Item]]:
@@ -111,7 +114,7 @@ class ValueStore:
         item.published = max(item.published, published)
         if expiry > item.expiry:
             item.expiry = expiry
-            heappush(self._ends, (expiry, key, value))
+            self._ends.add(expiry, key, value)
         return outcome, item
 
     def _room(self, key: bytes, held: Key | None, source: int, owned: bool) -> str:
@@ -124,9 +127,20 @@ class ValueStore:
             self._remove(key, oldest.value)
         if self._per_source[source] >= MAX_PER_SOURCE:
             return "source_full"
-        if self.count >= MAX_VALUES:
+        if self.count >= MAX_VALUES and not self._make_room(self._per_source[source]):
             return "store_full"
         return ""
+
+    def _make_room(self, few: int) -> bool:
+        """Drop a value of somebody who has more here than a source that has `few` will have. False: there was none."""
+        held = [(key, item) for _, key, value in self._ends.some(_LOOKED_AT) if (item := self.item(key, value))]
+        if not held:
+            return False
+        key, item = max(held, key=lambda found: self._per_source[found[1].source])
+        if self._per_source[item.source] <= few + 1:
+            return False
+        self._remove(key, item.value)
+        return True
 
     def withdraw(self, key: bytes, value: bytes, published: float, unix: float) -> bool:
         """The owner of a value takes it back. Returns whether it was here."""
@@ -163,15 +177,19 @@ class ValueStore:
         held = self.keys.get(key)
         return held.items.get(value) if held else None
 
+    def _ends_then(self, expiry: float, key: bytes, value: bytes) -> bool:
+        item = self.item(key, value)
+        return item is not None and item.expiry == expiry
+
     def next_end(self) -> float | None:
         """When the next value may expire."""
-        return self._ends[0][0] if self._ends else None
+        return self._ends.next()
 
     def expire(self, unix: float) -> int:
         """Drop what is over. Returns how many."""
         dropped = 0
-        while self._ends and self._ends[0][0] < unix:
-            expiry, key, value = heappop(self._ends)
+        while (end := self._ends.next()) is not None and end < unix:
+            expiry, key, value = self._ends.pop()
             item = self.item(key, value)
             if item is not None and item.expiry <= expiry:
                 self._remove(key, value)

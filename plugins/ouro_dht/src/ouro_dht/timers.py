@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from typing import Final
 
-__all__ = ["Timer", "Timers"]
+__all__ = ["Deadlines", "Timer", "Timers"]
 
 
 class Timer:
@@ -65,3 +66,55 @@ class Timers:
             action, timer.action = timer.action, None
             if action is not None:  # an earlier one cancelled it
                 action(now)
+
+
+class Deadlines:
+    """Values, by when something is to be done about them: a heap of (time, key, value).
+
+    A value may be in it more than once, or be gone when its time comes, so whoever takes one out looks at what it is.
+    Others can put entries in faster than their time comes: beyond `MANY` of them, and twice as many as were left the
+    last time, all are gone through. Of those for which `counts(time, key, value)`, the first of each value stays.
+    """
+
+    MANY: Final = 16384
+
+    def __init__(self, counts: Callable[[float, bytes, bytes], bool]) -> None:
+        self._counts = counts
+        self._heap: list[tuple[float, bytes, bytes]] = []
+        self._limit = self.MANY
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, time: float, key: bytes, value: bytes) -> None:
+        """Something is to be done about a value."""
+        heappush(self._heap, (time, key, value))
+        if len(self._heap) > self._limit:
+            self._clear_out()
+
+    def next(self) -> float | None:
+        """The time of the first one."""
+        return self._heap[0][0] if self._heap else None
+
+    def pop(self) -> tuple[float, bytes, bytes]:
+        """Take out the first one, which must be there."""
+        return heappop(self._heap)
+
+    def some(self, count: int) -> list[tuple[float, bytes, bytes]]:
+        """So many of them at most, others each time."""
+        if self._turn >= len(self._heap):
+            self._turn = 0
+        self._turn += count
+        return self._heap[self._turn - count : self._turn]
+
+    def _clear_out(self) -> None:
+        first: dict[tuple[bytes, bytes], tuple[float, bytes, bytes]] = {}
+        for entry in self._heap:
+            if self._counts(*entry):
+                known = first.setdefault(entry[1:], entry)
+                if entry < known:
+                    first[entry[1:]] = entry
+        self._heap = list(first.values())
+        heapify(self._heap)
+        self._limit = max(self.MANY, 2 * len(self._heap))
