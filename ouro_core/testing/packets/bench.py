@@ -24,7 +24,7 @@ from ouro_core.contracts.packets import (
 )
 from ouro_core.model.errors import WouldBlock
 
-__all__ = ["BLOCKING", "GEOMETRY", "NON_BLOCKING", "Background", "Bench", "Kit", "drain", "eventually", "fill"]
+__all__ = ["BLOCKING", "GEOMETRY", "NON_BLOCKING", "USER", "Background", "Bench", "Kit", "drain", "eventually", "fill"]
 
 T = TypeVar("T")
 USER: Final = os.getuid() or 1000

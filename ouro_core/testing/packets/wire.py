@@ -9,6 +9,7 @@ from ouro_core.contracts.packets import FlowEnd, ManagementFrame, Mover, MoverEv
 from ouro_core.contracts.programs import PumpProgram, Route
 
 from .bench import Bench, eventually
+from .programs import udp, udp_route
 
 __all__ = [
     "BROADCAST",
@@ -19,8 +20,10 @@ __all__ = [
     "dix_frame",
     "idle",
     "llc_frame",
+    "loopback",
     "raw_address",
     "raw_address6",
+    "route_to",
 ]
 
 MAC = bytes.fromhex("020000000001")
@@ -105,6 +108,20 @@ class Wire:
         self.pump.stop()
         self.near.close()
         self.far.close()
+
+
+def loopback(bench: Bench) -> Wire:
+    """With sockets of UDP over IPv4 on the loopback interface."""
+    near, far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for each in (near, far):
+        each.bind(("127.0.0.1", 0))
+    far.connect(near.getsockname())
+    return Wire(bench, udp(socket.AF_INET), near, far)
+
+
+def route_to(wire: Wire, key: int = 1) -> Route:
+    """To the far end of a wire of UDP over IPv4, with this key in the header."""
+    return udp_route(key, raw_address(wire.far.getsockname()))
 
 
 def dix_frame(key: int, payload: bytes, to: bytes = MAC, ethertype: int = 0xA000, length: int | None = None) -> bytes:

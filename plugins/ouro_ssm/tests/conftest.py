@@ -29,6 +29,9 @@ from ouro_core.contracts.packets import (
     PacketClient,
     SizeClass,
 )
+from ouro_core.testing.packets.bench import Bench
+from ouro_core.testing.packets.programs import dix
+from ouro_core.testing.packets.wire import MAC, Wire
 
 CHILD = Path(__file__).with_name("child.py")
 PATIENCE = Options(read_timeout=30.0, write_timeout=30.0)
@@ -205,6 +208,21 @@ class Host:
         assert not self.used()
         assert self.broker.counters()["flows"] == 0
         self.broker.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    bench = Bench(SsmPacketSystem)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def wire(bench: Bench) -> Iterator[Wire]:
+    """A pump with Ethernet's header, between sockets that never lose anything."""
+    wire = Wire(bench, dix(MAC), *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
+    yield wire
+    wire.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ users.
 """
 
 import mmap
-import os
 import random
 import struct
 import threading
@@ -19,20 +18,12 @@ from ouro_core.builtin.movers import PythonForwarder
 from ouro_core.contracts.packets import FlowEnd, Geometry, SizeClass, State
 from ouro_core.contracts.programs import Field, ForwardProgram, Group, Mode, Window
 from ouro_core.model.errors import FlowDown, PacketsError, WouldBlock
-from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, Background, Bench, drain, eventually, fill
+from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, USER, Background, Bench, drain, eventually, fill
 from ouro_core.testing.packets.forwarder import Node, pci
 from ouro_core.testing.packets.programs import dt
 from ouro_core.testing.packets.wire import await_event, idle
 
 HERE, THERE = 1, 2
-USER = os.getuid() or 1000
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench(SsmPacketSystem, uid=USER)
-    yield bench
-    bench.close()
 
 
 @pytest.fixture
@@ -231,7 +222,7 @@ def test_two_users_talk_through_two_nodes(bench: Bench, node: Node) -> None:
 
 
 def test_no_block_for_a_copy_towards_a_lower_flow_waits_and_loses_nothing() -> None:
-    small = Bench(SsmPacketSystem, Geometry((SizeClass(512, 64),)), uid=USER)
+    small = Bench(SsmPacketSystem, Geometry((SizeClass(512, 64),)))
     node = Node(small, dt(HERE, window=None))
     right, port = node.network()
     node.route(THERE, port)

@@ -12,45 +12,26 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from ouro_ssm.system import SsmPacketSystem
 
 from ouro_core.contracts.packets import State
 from ouro_core.model.errors import PacketsError, WouldBlock
-from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, Background, Bench, drain, eventually, fill
-from ouro_core.testing.packets.programs import dix, dix_route, udp, udp_route
-from ouro_core.testing.packets.wire import MAC, PEER, Wire, await_event, dix_frame, idle, raw_address
+from ouro_core.testing.packets.bench import BLOCKING, NON_BLOCKING, USER, Background, Bench, drain, eventually, fill
+from ouro_core.testing.packets.programs import dix, dix_route, udp_route
+from ouro_core.testing.packets.wire import (
+    MAC,
+    PEER,
+    Wire,
+    await_event,
+    dix_frame,
+    idle,
+    loopback,
+    raw_address,
+    route_to,
+)
 
 ROUTE = dix_route(PEER, MAC, 0x4142)
-USER = os.getuid() or 1000
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench(SsmPacketSystem, uid=USER)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def wire(bench: Bench) -> Iterator[Wire]:
-    wire = Wire(bench, dix(MAC), *socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM))
-    yield wire
-    wire.close()
-
-
-def loopback(bench: Bench) -> Wire:
-    near, far = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-    for each in (near, far):
-        each.bind(("127.0.0.1", 0))
-    far.connect(near.getsockname())
-    return Wire(bench, udp(socket.AF_INET), near, far)
-
-
-def route_to(wire: Wire) -> Any:
-    return udp_route(1, raw_address(wire.far.getsockname()))
 
 
 # ---------------------------------------------------------------- sockets (traps 4 and 8, and section 9)

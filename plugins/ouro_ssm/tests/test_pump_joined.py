@@ -1,6 +1,5 @@
 """Datagrams that cross the border to the kernel as one message (UDP_SEGMENT, UDP_GRO): the wire shows nothing of it."""
 
-import os
 import random
 import socket
 import struct
@@ -8,27 +7,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from attrs import evolve
-from ouro_ssm.system import SsmPacketSystem
 
 from ouro_core.contracts.packets import FlowEnd
-from ouro_core.contracts.programs import PumpProgram, Route
+from ouro_core.contracts.programs import PumpProgram
 from ouro_core.testing.netns import Namespace, join, unusable
 from ouro_core.testing.packets.bench import Bench, eventually
 from ouro_core.testing.packets.programs import udp, udp_route
-from ouro_core.testing.packets.wire import Wire, await_event, raw_address
+from ouro_core.testing.packets.wire import Wire, await_event, raw_address, route_to
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 SO_NO_CHECK = 11
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
 RECEIVE_BUFFER = 4 << 20
 PROGRAM = udp(socket.AF_INET)
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    bench = Bench(SsmPacketSystem, uid=os.getuid() or 1000)
-    yield bench
-    bench.close()
 
 
 def bound_socket(host: str = "127.0.0.1") -> socket.socket:
@@ -50,16 +41,12 @@ def wire(bench: Bench) -> Iterator[Wire]:
     wire.close()
 
 
-def there(wire: Wire) -> Route:
-    return udp_route(1, raw_address(wire.far.getsockname()))
-
-
 def written_at_once(wire: Wire, packets: list[bytes]) -> FlowEnd:
     """All of them are in the ring when the pump comes to look."""
     app, end = wire.bench.flow(wire.bench.client(), wire.ipcp)
     for packet in packets:
         app.write(packet)
-    wire.pump.bind(64, end, there(wire))
+    wire.pump.bind(64, end, route_to(wire))
     return app
 
 
