@@ -14,15 +14,13 @@ MAX_ADDRESSES: Final = 8
 
 
 class Directory(Generic[A]):
-    """Pairs of hash and address. What was learnt last is found first; a pair that proved wrong is forgotten.
+    """Pairs of hash and address. What was learnt last is found first.
 
     Bounded, for others may fill it: beyond the bounds what was learnt or found longest ago goes.
     """
 
     def __init__(self) -> None:
         self._addresses: OrderedDict[bytes, list[A]] = OrderedDict()
-        self.evicted = 0
-        """Pairs that were forgotten because they proved wrong."""
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -46,14 +44,15 @@ class Directory(Generic[A]):
         self._addresses.move_to_end(hash)
         return known[0]
 
-    def forget(self, hash: bytes, address: A) -> None:
-        """Nobody answered there for this hash. Unknown pairs are ignored."""
+    def forget(self, hash: bytes, address: A) -> bool:
+        """`hash` is not at `address`, or nobody knows any more. False: that pair was not known."""
         known = self._addresses.get(hash, [])
-        if address in known:
-            known.remove(address)
-            self.evicted += 1
-            if not known:
-                del self._addresses[hash]
+        if address not in known:
+            return False
+        known.remove(address)
+        if not known:
+            del self._addresses[hash]
+        return True
 
     def entries(self) -> Mapping[bytes, tuple[A, ...]]:
         """All there is, newest addresses first."""

@@ -11,7 +11,8 @@ is no other message, and a node of the prototype neither repeats nor recognises 
 * a request without a reply after `PATIENCE` seconds makes us ask the peer whether it is one of us (`Carrier`), and only
   if it is the request is repeated: the prototype would open a second flow. One that ends without a reply forgets where
   it went, as somebody else may have the name by now;
-* requests that wait for an application are bounded, by host and in all; one too many is refused with EAGAIN at once;
+* requests that wait for an application are bounded, by host, by name and in all; one too many is refused with EAGAIN at
+  once;
 * a message that no frame has room for goes in fragments to a peer that takes them, and else fails, with its length and
   the limit in the error. One that fits goes as the prototype sends it.
 
@@ -40,6 +41,7 @@ from .messages import Codec, Extension, FlowReply, FlowRequest, UnknownCode
 __all__ = ["Answered", "Arrived", "Counters", "Event", "Incoming", "Management", "Refused", "Undelivered"]
 
 A = TypeVar("A", bound=Hashable)
+K = TypeVar("K")
 
 PATIENCE: Final = 0.25
 """Seconds until a request without a reply is looked after; doubles up to `MAX_PATIENCE`."""
@@ -49,7 +51,9 @@ REMEMBERED: Final = 20.0
 MAX_INCOMING: Final = 1024
 """Requests that wait for an application, ..."""
 MAX_INCOMING_A_PEER: Final = 64
-"""... and those of one host."""
+"""... those of one host, ..."""
+MAX_INCOMING_A_NAME: Final = 512
+"""... and those for one name: where nobody accepts, requests pile up, and must leave room for those for other names."""
 UNREGISTERED_RATE: Final = 100.0
 """Requests a second for names that are not registered here, where `any_name` lets them through: each is a question to
 the IRM, ..."""
@@ -81,6 +85,8 @@ class Counters:
     """Replies to nothing that waits: late, doubled or made up."""
     wrong_source: int = 0
     """Replies from a host that was not asked."""
+    evicted: int = 0
+    """Entries of the directory that led nowhere."""
 
 
 @define(eq=False)
@@ -200,7 +206,7 @@ class Management(Generic[A]):
         self._incoming: dict[tuple[A, bytes], Incoming[A]] = {}  # waiting, or answered not long ago
         self._by_requester: dict[tuple[A, int], Incoming[A]] = {}
         self._waiting: Counter[A] = Counter()  # of `_incoming`, those without a reply
-        self._waiting_in_all = 0
+        self._waiting_for: Counter[bytes] = Counter()  # the same, by hash
         self._answered: OrderedDict[tuple[A, bytes], Incoming[A]] = OrderedDict()
         self._asking: dict[A, list[_Message[A]]] = {}  # until we know what the peer can do
         self._sending: dict[int, _Message[A]] = {}  # in fragments
@@ -218,10 +224,10 @@ class Management(Generic[A]):
         self._look_after(eid, outgoing, now)
 
     def cancel(self, eid: int) -> None:
-        """Wait no more for a reply to the request from `eid`. Unknown ones are ignored."""
+        """Wait no more for a reply to the request from `eid`, and forget where it went. Unknown ones are ignored."""
         outgoing = self._outgoing.pop(eid, None)
         if outgoing is not None:
-            self.directory.forget(outgoing.hash, outgoing.peer)
+            self._evict(outgoing)
             for number in [n for n, message in self._sending.items() if message.owner is outgoing]:
                 del self._sending[number]
                 self._carrier.cancel(number)
@@ -241,7 +247,7 @@ class Management(Generic[A]):
     def unreachable(self, peer: A, error: OuroError) -> None:
         """Nothing can be sent to `peer`: what waits for it has failed."""
         for eid in [e for e, outgoing in self._outgoing.items() if outgoing.peer == peer]:
-            del self._outgoing[eid]
+            self.cancel(eid)
             self.tell(Refused(eid, error))
 
     def ask(self, peer: A, now: float) -> Capability | None:
@@ -360,8 +366,12 @@ class Management(Generic[A]):
         why = error_from_code(reply.response)  # from afar comes a number and no reason
         error = error_from_code(reply.response, f"the far end refused the flow ({why.code}): {why}")
         if isinstance(error, UnknownName):
-            self.directory.forget(outgoing.hash, outgoing.peer)
+            self._evict(outgoing)
         self.tell(Refused(reply.requester, error))
+
+    def _evict(self, outgoing: _Outgoing[A]) -> None:
+        """Somebody else may have the name by now."""
+        self.counters.evicted += self.directory.forget(outgoing.hash, outgoing.peer)
 
     # ------------------------------------------------------------ requests of others
 
@@ -387,37 +397,39 @@ class Management(Generic[A]):
         before = self._by_requester.get((source, request.eid))
         if before is not None:
             self._supersede(before)
-        if self._waiting[source] >= MAX_INCOMING_A_PEER or self._waiting_in_all >= MAX_INCOMING:
+        if (
+            self._waiting[source] >= MAX_INCOMING_A_PEER
+            or self._waiting_for[request.hash] >= MAX_INCOMING_A_NAME
+            or self._waiting_for.total() >= MAX_INCOMING
+        ):
             self.counters.too_many += 1
             self.send(source, FlowReply(request.eid, 0, WouldBlock().code))
             return
         incoming = Incoming(source, request.eid, request.hash, request.qos, request.data, key)
         self._incoming[key] = self._by_requester[source, request.eid] = incoming
         self._waiting[source] += 1
-        self._waiting_in_all += 1
+        self._waiting_for[request.hash] += 1
         self.tell(Arrived(incoming))
 
     def _supersede(self, incoming: Incoming[A]) -> None:
         if incoming.reply is None:
             incoming.superseded = True
             self.counters.superseded += 1
-            self._no_more_waiting(incoming.peer)
+            self._no_more_waiting(incoming)
         self._forget(incoming)
 
     def _reply(self, incoming: Incoming[A], reply: FlowReply, eid: int, now: float) -> None:
         incoming.reply = self.codec.encode(reply)
         incoming.until = now + REMEMBERED
-        self._no_more_waiting(incoming.peer)
+        self._no_more_waiting(incoming)
         self._answered[incoming.key] = incoming
         self._forget_old(now)
         self.counters.replies_sent += 1
         self._deliver(_Message(incoming.peer, eid, incoming.reply, incoming), now)
 
-    def _no_more_waiting(self, peer: A) -> None:
-        self._waiting_in_all -= 1
-        self._waiting[peer] -= 1
-        if not self._waiting[peer]:
-            del self._waiting[peer]
+    def _no_more_waiting(self, incoming: Incoming[A]) -> None:
+        _one_less(self._waiting, incoming.peer)
+        _one_less(self._waiting_for, incoming.hash)
 
     def _forget_old(self, now: float) -> None:
         while self._answered:
@@ -466,7 +478,7 @@ class Management(Generic[A]):
         owner = message.owner
         if isinstance(owner, _Outgoing):
             if self._outgoing.get(message.eid) is owner:
-                del self._outgoing[message.eid]
+                self.cancel(message.eid)
                 self.tell(Refused(message.eid, error))
         elif message.eid:
             # the requester would wait in vain
@@ -499,7 +511,7 @@ class Management(Generic[A]):
 
     def view(self) -> Mapping[str, object]:
         """For the RIB: counters, and what is kept."""
-        kept = {"pending": len(self._outgoing), "waiting": self._waiting_in_all, "evicted": self.directory.evicted}
+        kept = {"pending": len(self._outgoing), "waiting": self._waiting_for.total()}
         return {**asdict(self.counters), **kept}
 
     def carrier_view(self) -> Mapping[str, object]:
@@ -509,6 +521,12 @@ class Management(Generic[A]):
     def known(self, peer: A, now: float) -> Capability | None:
         """What a peer can do, as far as it was asked."""
         return self._carrier.known(peer, now)
+
+
+def _one_less(counter: Counter[K], key: K) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _code(error: OuroError) -> int:

@@ -21,6 +21,7 @@ from ouro_core.model.qos import RAW
 from ouro_core.shim import Arrived, Extension, FlowReply, FlowRequest, Management
 from ouro_core.shim.management import (
     MAX_INCOMING,
+    MAX_INCOMING_A_NAME,
     MAX_INCOMING_A_PEER,
     MAX_REMEMBERED,
     REMEMBERED,
@@ -230,9 +231,13 @@ def test_unreachable_hosts_fail_what_waits_for_them_alone(layer: Layer) -> None:
     management = layer.client.management
     management.request(70, "server", HASH, RAW, b"", 0.0)
     management.request(71, "other", HASH, RAW, b"", 0.0)
+    management.directory.learn(HASH, "other")
+    management.directory.learn(HASH, "server")
     management.unreachable("server", FlowDown("device v0 is down"))
     [event] = management.events()
     assert (event.eid, str(event.error)) == (70, "device v0 is down")  # type: ignore[union-attr]
+    assert management.directory.entries() == {HASH: ("other",)}
+    assert management.counters.evicted == 1
     with pytest.raises(ValueError, match="waits for a reply"):
         management.request(71, "other", HASH, RAW, b"", 0.0)
 
@@ -285,11 +290,33 @@ def test_requests_of_one_host_are_bounded_and_others_are_served(layer: Layer) ->
     assert isinstance(management.events()[0], Arrived)
 
 
+def test_requests_for_a_name_that_nobody_accepts_leave_room_for_others(layer: Layer) -> None:
+    management = layer.server.management
+    other = b"another name...."
+    management.registered.add(other)
+    for i in range(2 * MAX_INCOMING):
+        management.receive(CODEC.encode(FlowRequest(1 + i % 7, other, RAW, b"%d" % i)), 0.0, f"spoofed {i}")
+    arrived = [event.request for event in management.events() if isinstance(event, Arrived)]
+    assert len(arrived) == management.view()["waiting"] == MAX_INCOMING_A_NAME
+    assert management.counters.too_many == 2 * MAX_INCOMING - MAX_INCOMING_A_NAME
+    management.datagrams_to_send(0.0)
+    layer.ask()
+    layer.run(0.1)
+    assert layer.client.answered
+    for request in arrived:
+        management.refuse(request, FlowTimeout("nobody"), 0.0)
+    assert management.view()["waiting"] == 0
+    management.receive(CODEC.encode(FlowRequest(1, other, RAW, b"again")), 0.0, "honest")
+    assert isinstance(management.events()[0], Arrived)
+
+
 def test_memory_does_not_grow_with_hosts(layer: Layer) -> None:
     management = layer.server.management
+    names = [HASH, b"another name....", b"a third name...."]
+    management.registered.update(names)
     arrived = []
     for i in range(3 * MAX_INCOMING):
-        management.receive(CODEC.encode(FlowRequest(1 + i % 7, HASH, RAW, b"%d" % i)), 0.0, f"spoofed {i}")
+        management.receive(CODEC.encode(FlowRequest(1 + i % 7, names[i % 3], RAW, b"%d" % i)), 0.0, f"spoofed {i}")
         arrived += [event.request for event in management.events() if isinstance(event, Arrived)]
         management.datagrams_to_send(0.0)
     assert len(arrived) == MAX_INCOMING
@@ -298,7 +325,7 @@ def test_memory_does_not_grow_with_hosts(layer: Layer) -> None:
             management.refuse(request, FlowTimeout("nobody"), float(round))
         arrived = []
         for i in range(MAX_INCOMING):
-            frame = CODEC.encode(FlowRequest(1 + i % 7, HASH, RAW, b"%d" % i))
+            frame = CODEC.encode(FlowRequest(1 + i % 7, names[i % 3], RAW, b"%d" % i))
             management.receive(frame, float(round), f"spoofed {round} {i}")
         arrived = [event.request for event in management.events() if isinstance(event, Arrived)]
         management.datagrams_to_send(0.0)
@@ -358,6 +385,20 @@ def test_a_long_request_to_a_node_of_the_prototype_fails_with_both_sizes() -> No
     assert isinstance(refused.error, TooLong)
     assert "1000" in str(refused.error)
     assert not layer.server.arrived
+    assert not layer.client.management.directory.entries()
+
+
+def test_a_long_request_whose_fragments_are_lost_forgets_where_they_went(layer: Layer) -> None:
+    layer.ask()
+    layer.client.management.ask("server", layer.network.now)
+    layer.network.wake("client")
+    layer.run(1.0)
+    layer.network.link("client", "server", Faulty(1, loss=1.0))
+    layer.ask(bytes(5000))
+    layer.run(20.0)
+    [refused] = layer.client.refused
+    assert isinstance(refused.error, FlowTimeout)
+    assert not layer.client.management.directory.entries()
 
 
 def test_a_long_reply_to_a_node_of_the_prototype_is_a_refusal() -> None:
