@@ -19,8 +19,15 @@ from ouro_core.model.names import HashAlgorithm, hash_name
 
 WAIT = 20.0
 NAME = "a.name"
-HASH = hash_name(NAME, HashAlgorithm.SHA3_256)
 FRAMINGS: dict[str, Framing] = {"eth-dix": Dix(32, 0xA000), "eth-llc": Llc(32)}
+
+
+def digest(name: str) -> bytes:
+    """Its hash in the layers here."""
+    return hash_name(name, HashAlgorithm.SHA3_256)
+
+
+HASH = digest(NAME)
 
 
 async def eventually(check: Callable[[], Any]) -> Any:
@@ -100,6 +107,19 @@ class Layer:
                 self.neighbour.send(frame)
                 return
 
+    def heard(self) -> list[bytes]:
+        """What others sent, to whom it may be: frames since the last call."""
+        frames = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frames.append(self.neighbour.recv(65536, socket.MSG_DONTWAIT))
+        return frames
+
+    def message(self, frame: bytes) -> Any:
+        """The management message in a frame; None: there is none."""
+        is_one = frame[14:16] in (b"\0\0", b"\x80\x80")
+        return self.framing.decode(self.framing.open(frame)[1]) if is_one else None
+
     def tell(self, message: Any, to: bytes, source: bytes) -> None:
         """A management message, in a frame that claims to be from `source`."""
         data = message if isinstance(message, bytes) else self.framing.encode(message)
@@ -120,4 +140,4 @@ async def layer(type_name: str, neighbour: str = "v2", options: dict[str, Any] |
             yield Layer(type_name, client, server, sock)
 
 
-__all__ = ["BROADCAST", "HASH", "NAME", "Layer", "eventually", "layer"]
+__all__ = ["BROADCAST", "HASH", "NAME", "Layer", "digest", "eventually", "layer"]

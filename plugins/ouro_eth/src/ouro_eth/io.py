@@ -7,6 +7,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Final
 
 from ouro_core.contracts.packets import ManagementFrame
@@ -69,9 +70,13 @@ def _attach_filter(sock: socket.socket) -> None:
 
 
 class Ethernet(Medium[bytes]):
-    """A device as the medium of a layer. `A` is a MAC address."""
+    """A device as the medium of a layer. `A` is a MAC address.
 
-    def __init__(self, framing: Framing, link: Link, sock: socket.socket, devices: Devices) -> None:
+    Endpoints begin anywhere: peers of an IPCP that was here before, or of another one on this device, send to this MAC
+    as well, and what is for those flows must not end up in ours.
+    """
+
+    def __init__(self, framing: Framing, link: Link, sock: socket.socket, devices: Devices, rng: Random) -> None:
         self.framing = self.codec = framing
         self._socket = sock
         self._devices = devices
@@ -81,7 +86,7 @@ class Ethernet(Medium[bytes]):
         self.fd = sock.fileno()
         self.program = framing.program(link.mac, self.mtu)
         self.max_message = min(self.program.max_payload, MAX_MESSAGE)
-        self.endpoints = Endpoints(*framing.endpoints)
+        self.endpoints = Endpoints(*framing.endpoints, start=rng.randint(*framing.endpoints))
 
     def route(self, peer: bytes, remote: int, own: int) -> Route:
         return self.framing.route(self.mac, peer, remote, own)

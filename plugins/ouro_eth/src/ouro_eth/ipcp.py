@@ -46,7 +46,7 @@ class EthIpcp(ShimIpcp[bytes]):
     async def open(self, layer: LayerInfo, config: EthDixConfig | EthLlcConfig) -> Ethernet:
         framing, protocol = self.framing(layer, config)
         link = self._devices.read(config.dev)
-        medium = Ethernet(framing, link, open_socket(link.name, protocol), self._devices)
+        medium = Ethernet(framing, link, open_socket(link.name, protocol), self._devices, SystemRandom())
         if medium.program.max_payload < framing.fixed + layer.hash.size:
             medium.close()
             raise ConfigError(f'the MTU of device "{link.name}" is {link.mtu}: too small for a flow request')
