@@ -117,6 +117,7 @@ class LowerFlow:
         self.qos: QosSpec = allocation.qos
         self.changed: Callable[[Change], None] = lambda change: None
         self.gone = False
+        self._down = False
         self._ctx = ctx
         self._reader = reader
         self._loop = asyncio.get_running_loop()
@@ -225,8 +226,9 @@ class LowerFlow:
         if state & _GONE:
             self._reader.unwatch(self.end)
             self.tell("GONE")
-        elif state & State.DOWN:
-            self.tell("DOWN")
+        elif bool(state & State.DOWN) is not self._down:
+            self._down = not self._down
+            self.tell("DOWN" if self._down else "UP")
 
     def _relay_news(self) -> None:
         assert self._relay is not None

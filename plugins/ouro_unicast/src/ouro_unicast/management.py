@@ -1,4 +1,9 @@
-"""Routing on the wire: a routing policy, the management connections that carry its messages, and its clock."""
+"""Routing on the wire: a routing policy, the management connections that carry its messages, and its clock.
+
+When the flow of a management connection comes up again, everything is said anew, for what was said meanwhile is lost.
+Its two ends come up one after the other, up to a second apart, and what is sent to the one that is still down is lost
+as well. So the first packet that comes shows that the other end is up by now, and everything is said once more.
+"""
 
 import asyncio
 from typing import Any
@@ -24,6 +29,7 @@ class RoutingManagement:
         self._ctx = ctx
         self._transfer = transfer
         self._flows: dict[int, LowerFlow] = {}
+        self._risen: dict[int, int] = {}  # that came up, and from which nothing has come since -> address there
         self._loop = asyncio.get_running_loop()
         self._timer = Timer(policy, self._run)
         self._timer.arm()
@@ -53,6 +59,7 @@ class RoutingManagement:
 
     def _disconnected(self, event: Disconnected) -> None:
         now = self._loop.time()
+        self._risen.pop(event.connection, None)
         if self._flows.pop(event.connection, None) is not None:
             self.policy.management_down(event.connection, now)
         elif event.component == DATA_TRANSFER.component:
@@ -65,12 +72,17 @@ class RoutingManagement:
             self._run()
 
     def _went_up(self, event: WentUp) -> None:
-        now = self._loop.time()
         if event.component == DATA_TRANSFER.component:
-            self.policy.neighbour_up(event.connection, event.peer.address, now)
-        elif event.connection in self._flows:  # what was said meanwhile is lost: begin anew
-            self.policy.management_down(event.connection, now)
-            self.policy.management_up(event.connection, event.peer.address, now)
+            self.policy.neighbour_up(event.connection, event.peer.address, self._loop.time())
+            self._run()
+        elif event.connection in self._flows:
+            self._risen[event.connection] = event.peer.address
+            self._begin_anew(event.connection, event.peer.address)
+
+    def _begin_anew(self, number: int, address: int) -> None:
+        now = self._loop.time()
+        self.policy.management_down(number, now)
+        self.policy.management_up(number, address, now)
         self._run()
 
     def _received(self, number: int, packets: list[bytes]) -> None:
@@ -79,6 +91,8 @@ class RoutingManagement:
             if packet:
                 self.policy.receive(number, packet, now)
         self._run()
+        if (address := self._risen.pop(number, None)) is not None:
+            self._begin_anew(number, address)
 
     def _run(self) -> None:
         for item in self.policy.output():

@@ -55,14 +55,14 @@ class ForwardingFunction:
         self._policy = policy
         self._hops: list[Mapping[int, tuple[int, ...]]] = [{}] * cubes
         self._made: list[dict[int, Group]] = [{} for _ in range(cubes)]
-        self._ports: dict[int, int] = {}  # port -> neighbour, those that work; the newest last
+        self._ports: dict[int, int] = {}  # port -> neighbour, those that work
         self._changed: set[int] = set()
 
     def neighbour_up(self, port: int, address: int) -> None:
         """Packets for the neighbour `address` can be sent through `port` from now on. Of several ports to one
-        neighbour the newest is used: the others may be what the neighbour gave up without a word.
+        neighbour the newest, with the highest number, is used: the others may be what the neighbour gave up without
+        a word, and are not better for having been down with the link, and up again.
         """
-        self._ports.pop(port, None)
         self._ports[port] = address
         self._touch()
 
@@ -106,7 +106,7 @@ class ForwardingFunction:
         self._changed.update(range(len(self._hops)))
 
     def _groups(self, hops: Mapping[int, tuple[int, ...]]) -> dict[int, Group]:
-        leading = {address: port for port, address in self._ports.items()}  # the newest
+        leading = {address: port for port, address in sorted(self._ports.items())}  # the newest
         groups: dict[int, Group] = {}
         for destination, addresses in hops.items():
             ports = dict.fromkeys(leading[address] for address in addresses if address in leading)

@@ -97,7 +97,22 @@ def test_an_unknown_port_goes_down(function: ForwardingFunction) -> None:
 
 def test_a_port_that_leads_elsewhere_now(function: ForwardingFunction) -> None:
     function.neighbour_up(1, 200)
-    assert changed(function)[0] == {900: (1, 3)}, "the newest port to 200 is used"
+    assert changed(function)[0] == {900: (2, 3)}
+
+
+def test_a_port_is_no_newer_for_having_been_down() -> None:
+    """The older of two to one neighbour may be what it gave up without a word; both go down and up with the link."""
+    function = ForwardingFunction(SimplePff(), cubes=1)
+    for port in (1, 2):
+        function.neighbour_up(port, 100)
+    function.set_table(RoutingTable({9: (100,)}))
+    assert changed(function) == {0: {9: (2,)}}
+    for port in (1, 2):
+        function.neighbour_down(port)
+    assert changed(function) == {0: {}}
+    for port in (2, 1):
+        function.neighbour_up(port, 100)
+    assert changed(function) == {0: {9: (2,)}}
 
 
 @pytest.mark.parametrize("policy", [SimplePff(), MultipathPff()])
