@@ -62,9 +62,9 @@ async def neighbour(net: Net, to: str = "a") -> tuple[AsyncFlow, AsyncFlow, int]
     return management, transfer, peer.address
 
 
-async def counted(net: Net, member: str, name: str, number: int) -> None:
+async def counted(net: Net, member: str, name: str, number: int, where: str = "packets") -> None:
     async def enough() -> bool:
-        return bool((await net.read(member, "packets"))[name] >= number)
+        return bool((await net.read(member, where))[name] >= number)
 
     await eventually(enough)
 
@@ -129,6 +129,7 @@ async def test_a_neighbour_that_vanishes(line: Net, step: str) -> None:
             await flow.close()
         await line.reaches("a", 1)
         return
+    before = (await line.read("a", "enrolment"))["failed_here"]
     if step == "nothing":
         flow = await within(line.node.flow_alloc("a"))
     else:
@@ -146,6 +147,8 @@ async def test_a_neighbour_that_vanishes(line: Net, step: str) -> None:
     elif step == "garbage":
         await flow.write(b"garbage")
     await flow.close()
+    if step != "nothing":
+        await counted(line, "a", "failed_here", before + 1, "enrolment")
     await line.member("c", "net", "a")  # others can enrol
 
 

@@ -6,8 +6,8 @@ import pytest
 from unicast_net import Net
 
 from ouro_core.api.aio import AsyncFlow
-from ouro_core.model.errors import IpcpError, UnknownName
-from ouro_core.testing.ipcp import within
+from ouro_core.model.errors import IpcpError, OuroError, UnknownName
+from ouro_core.testing.ipcp import eventually, within
 
 
 async def flow(net: Net, name: str) -> tuple[AsyncFlow, AsyncFlow]:
@@ -54,7 +54,29 @@ async def test_what_a_member_shows(net: Net) -> None:
     assert (neighbour["name"], neighbour["up"], neighbour["cube"]) == ("a", True, "BEST_EFFORT")
     assert seen["table"]["all"] == {neighbour["address"]: [neighbour["address"]]}
     assert sorted(seen["links"]) == sorted([seen["address"], neighbour["address"]])
-    assert len(seen["management"]) == 1
+    (managing,) = seen["management"].values()
+    assert (managing["name"], managing["address"]) == ("a", neighbour["address"])
+    for what in ("neighbours", "management"):  # who connected here is known by his address, not by the name he used
+        (other,) = (await net.read("a", what)).values()
+        assert (other["name"], other["address"]) == (seen["address"], seen["address"])
+    assert seen["components"] == {eid: {"waiting": 0, "dropped": 0} for eid in ("0", "1")}
+
+
+async def test_who_enrols_in_vain_and_founds_a_layer_then(net: Net) -> None:
+    await net.line("a")
+    ipcp = await net.irm.create_ipcp("b", "broadcast")
+    with pytest.raises(OuroError, match="Wrong type"):
+        await within(net.irm.enroll_ipcp(ipcp, "a"))
+    await net.irm.bootstrap_ipcp(ipcp, "news", {})
+    assert (await net.read("b", "enrolment"))["how"] == "bootstrapped"
+    await counted_as_failed(net, "a")
+
+
+async def counted_as_failed(net: Net, member: str) -> None:
+    async def failed() -> bool:
+        return bool((await net.read(member, "enrolment"))["failed_here"] == 1)
+
+    await eventually(failed)
 
 
 async def test_a_flow_within_one_member(net: Net) -> None:

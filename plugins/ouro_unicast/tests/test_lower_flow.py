@@ -1,4 +1,4 @@
-"""A N-1 flow whose packets are read here, as those of management are: what becomes of it, and what routing does then."""
+"""A N-1 flow whose packets are read here, as those of management are: what becomes of it, and what routing does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +15,6 @@ from ouro_unicast.management import RoutingManagement
 from ouro_unicast.transfer import DataTransfer
 from ouro_unicast.wire.ocep import MANAGEMENT
 
-from ouro_core.contracts.ipcp import IpcpContext
 from ouro_core.contracts.packets import FlowEnd, State
 from ouro_core.model.flow import Grant
 from ouro_core.model.irm_requests import Allocation
@@ -96,9 +95,9 @@ async def test_routing_begins_anew_when_management_is_up_again(flow: tuple[Lower
     """At once, and again when something comes: until then the other end may be down, and lose what it is told."""
     above, below = flow
     policy, events = Told(), Events()
-    routing = RoutingManagement(cast(IpcpContext, None), policy, cast(DataTransfer, None))
+    routing = RoutingManagement(policy, cast(DataTransfer, None))
     routing.subscribe(events)
-    connection: Any = (7, MANAGEMENT.component, MANAGEMENT.at(2), above)
+    connection: Any = (7, MANAGEMENT.component, MANAGEMENT.at(2), "n2", above)
     events.emit(Connected(*connection))
     events.emit(WentUp(*connection))
     assert policy.told == ["up", "down", "up"]

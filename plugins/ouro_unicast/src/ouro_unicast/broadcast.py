@@ -58,6 +58,7 @@ class _Outlet:
 class _Channel:
     """A channel to another member. `ready`: it told what is behind it; `answer`: it agreed; `over`: it is gone."""
 
+    name: str
     flow: LowerFlow
     ready: "asyncio.Future[None]"
     answer: "asyncio.Future[None]"
@@ -195,7 +196,7 @@ class BroadcastIpcp(LayerIpcp):
             if self._connected.get(connection.number) == number:
                 self.ctx.log.error(
                     "The connections of this layer are a loop: the one with %s is broken. Disconnect one for good.",
-                    connection.flow.name,
+                    connection.name,
                 )
                 self._remove(number)
                 if connection.dst is not None:
@@ -284,7 +285,7 @@ class BroadcastIpcp(LayerIpcp):
         except IpcpError as e:
             self.ctx.log.info("%s does not help against loops: %s", dst, e)
             return None
-        number = self._channel(flow, peer)
+        number = self._channel(dst, flow, peer)
         channel = self._channels[number]
         try:
             async with asyncio.timeout(ANSWER):
@@ -302,16 +303,16 @@ class BroadcastIpcp(LayerIpcp):
 
     async def _visited(self, flow: LowerFlow, peer: Identity) -> None:
         """Somebody opened a channel. It lasts until it is gone."""
-        number = self._channel(flow, peer)
+        number = self._channel(f"member {peer.address:016x}", flow, peer)
         try:
             await self._channels[number].over
         finally:
             self._forget(number)
 
-    def _channel(self, flow: LowerFlow, peer: Identity) -> int:
+    def _channel(self, name: str, flow: LowerFlow, peer: Identity) -> int:
         self._numbers += 1
         number = self._numbers
-        self._channels[number] = _Channel(flow, *(self._loop.create_future() for _ in range(3)))
+        self._channels[number] = _Channel(name, flow, *(self._loop.create_future() for _ in range(3)))
         flow.changed = lambda change: self._changed(number, change)
         self._tree.up(number, peer.address)
         flow.receive(lambda packets: self._heard(number, packets))
@@ -351,7 +352,7 @@ class BroadcastIpcp(LayerIpcp):
         channel = self._channels.get(number)
         if channel is None:
             return
-        self.ctx.log.info("The channel with %s ends: %s.", channel.flow.name, why)
+        self.ctx.log.info("The channel with %s ends: %s.", channel.name, why)
         _settle(channel.ready, IpcpError(why))
         _settle(channel.answer, IpcpError(why))
         _settle(channel.over)

@@ -12,12 +12,12 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from attrs import define, field
 
 from ouro_core.contracts.ipcp import IpcpContext
-from ouro_core.model.errors import FlowTimeout, IpcpError, NotSupported, OuroError
+from ouro_core.model.errors import FlowDown, FlowTimeout, IpcpError, NotSupported, OuroError
 from ouro_core.model.log import logger
 from ouro_core.model.qos import RAW, QosSpec
 
@@ -41,6 +41,7 @@ MAX_HANDSHAKES: Final = 64
 
 _log = logger("connection-manager")
 
+E = TypeVar("E", Connected, Disconnected, WentDown, WentUp)
 Taker = Callable[[LowerFlow, Identity], Awaitable[None]]
 
 
@@ -54,8 +55,14 @@ class Connection:
     flow: LowerFlow
     dst: str | None
     """What was asked for; None: the other side initiated it."""
-    qos: QosSpec
     up: bool = True
+
+    @property
+    def name(self) -> str:
+        """What people know the other end by: the name that was asked for, or else its address, if its layer has any."""
+        if self.dst is not None:
+            return self.dst
+        return address_text(self.peer.address) if self.peer.address else "a member that connected here"
 
 
 @define(eq=False)
@@ -168,11 +175,14 @@ class ConnectionManager:
                 flow, peer = await self.open(dst, self._identities[component], wanted.qos)
             except OuroError as e:
                 raise type(e)(f"Failed to connect {component} with {dst}: {e}", errno=e.errno) from e
-            if self._stopped or self._wanted.get(key) is not wanted or flow.gone:
+            if flow.gone:
                 await flow.close()
-                raise IpcpError(f"{component} was disconnected from {dst} while it was connected")
+                raise FlowDown(f"Failed to connect {component} with {dst}: the flow ended at once; try again")
+            if self._stopped or self._wanted.get(key) is not wanted:
+                await flow.close()
+                raise IpcpError(f"{component} was disconnected from {dst} while the connection was being made")
             self.counters["initiated"] += 1
-            wanted.connection = self._established(component, flow, peer, dst, wanted.qos)
+            wanted.connection = self._established(component, flow, peer, dst)
             return wanted.connection
 
     async def disconnect(self, dst: str, component: str) -> None:
@@ -231,32 +241,29 @@ class ConnectionManager:
         elif flow.gone:
             await flow.close()
         else:
-            self._established(peer.component, flow, peer, None, flow.qos)
+            self._established(peer.component, flow, peer, None)
 
     # ------------------------------------------------------------ connections there are
 
-    def _established(
-        self, component: str, flow: LowerFlow, peer: Identity, dst: str | None, qos: QosSpec
-    ) -> Connection:
-        connection = Connection(next(self._numbers), component, peer, flow, dst, qos)
+    def _established(self, component: str, flow: LowerFlow, peer: Identity, dst: str | None) -> Connection:
+        connection = Connection(next(self._numbers), component, peer, flow, dst)
         self._connections[connection.number] = connection
         flow.changed = partial(self._changed, connection)
-        self._events.emit(Connected(connection.number, component, peer, flow))
+        self._events.emit(_event(Connected, connection))
         return connection
 
     def _changed(self, connection: Connection, change: Change) -> None:
         if connection.number not in self._connections:
             return
-        of = connection.number, connection.component, connection.peer, connection.flow
         if change == "GONE":
             self.counters["lost"] += 1
             self._ctx.spawn(self._lost(connection), f"end of connection {connection.number}")
         elif change == "DOWN" and connection.up:
             connection.up = False
-            self._events.emit(WentDown(*of))
+            self._events.emit(_event(WentDown, connection))
         elif change == "UP" and not connection.up:
             connection.up = True
-            self._events.emit(WentUp(*of))
+            self._events.emit(_event(WentUp, connection))
 
     async def drop(self, connection: Connection) -> None:
         """Break a connection, whoever made it."""
@@ -265,15 +272,14 @@ class ConnectionManager:
         for wanted in self._wanted.values():
             if wanted.connection is connection:
                 wanted.connection = None
-        event = Disconnected(connection.number, connection.component, connection.peer, connection.flow)
+        event = _event(Disconnected, connection)
         self._events.emit(event)
         await event.released()
         await connection.flow.close()
 
     async def _lost(self, connection: Connection) -> None:
         """The flow of a connection has ended: make it again if it is ours."""
-        other = connection.dst or address_text(connection.peer.address)
-        _log.info("The connection of %s with %s is gone.", connection.component, other)
+        _log.info("The connection of %s with %s is gone.", connection.component, connection.name)
         await self.drop(connection)
         if connection.dst is None:
             return
@@ -298,3 +304,7 @@ class ConnectionManager:
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(list(self._connections.values()))
+
+
+def _event(kind: type[E], connection: Connection) -> E:
+    return kind(connection.number, connection.component, connection.peer, connection.name, connection.flow)

@@ -25,6 +25,8 @@ class _OfConnection:
     """Ours, which it is a connection of."""
     peer: Identity
     """Who is at the other end, with the address."""
+    name: str
+    """What people know the other end by."""
     flow: LowerFlow
     """What it runs over. It belongs to the component until `Disconnected`."""
 
@@ -70,13 +72,7 @@ class Events:
         """Call `handler` for each event of this class."""
         self._subscribers.setdefault(event, []).append(handler)
 
-    def unsubscribe(self, handler: Callable[[Any], None]) -> None:
-        """No calls any more. Unknown handlers are ignored."""
-        for handlers in self._subscribers.values():
-            if handler in handlers:
-                handlers.remove(handler)
-
     def emit(self, event: object) -> None:
         """It happened."""
-        for handler in list(self._subscribers.get(type(event), ())):
+        for handler in self._subscribers.get(type(event), ()):
             handler(event)

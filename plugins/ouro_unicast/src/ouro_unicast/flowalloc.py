@@ -36,11 +36,11 @@ PLAIN: Final = 1300
 """Bytes of a message that every lower layer carries, also below four others."""
 
 
-def new_eid(taken: Callable[[int], bool] = lambda eid: False, rng: Random | None = None) -> int:
+def new_eid() -> int:
     """An endpoint identifier for a flow, which nobody can foresee."""
     while True:
-        eid = rng.getrandbits(64) if rng is not None else secrets.randbits(64)
-        if eid >= FIRST_FLOW_EID and not taken(eid):
+        eid = secrets.randbits(64)
+        if eid >= FIRST_FLOW_EID:
             return eid
 
 

@@ -5,6 +5,7 @@ with what it has, or with nothing (all zero) for a component that it does not kn
 on the flow belongs to the component. Either side gives up after a second of silence.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,7 +19,7 @@ TIMEOUT: Final = 1.0
 """Seconds to wait for the other side."""
 
 
-class Handshake:
+class Handshake(ABC):
     """One side. When `done`, `peer` is who is at the other end, or `error` says why there is no connection; whatever
     arrives then is not for this object.
     """
@@ -43,8 +44,9 @@ class Handshake:
         except OuroError as e:
             self.error = e
 
+    @abstractmethod
     def _answered(self, peer: Identity) -> None:
-        raise NotImplementedError
+        """Who is at the other end: accept it as `peer`. OuroError: it is not whom we want."""
 
     def next_timeout(self) -> float | None:
         """When it gives up."""

@@ -79,10 +79,11 @@ class Timer:
         self._after = after
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
+        self._stopped = False
 
     def arm(self) -> None:
         """To be called after everything that happened to the object."""
-        due = self._what.next_timeout()
+        due = None if self._stopped else self._what.next_timeout()
         if self._handle is not None:
             if due is not None and self._handle.when() <= due:
                 return  # soon enough
@@ -98,10 +99,9 @@ class Timer:
         self.arm()
 
     def stop(self) -> None:
-        """No calls any more."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
+        """No calls any more, whatever happens to the object."""
+        self._stopped = True
+        self.arm()
 
 
 class LowerFlow:
@@ -117,7 +117,7 @@ class LowerFlow:
         self.qos: QosSpec = allocation.qos
         self.changed: Callable[[Change], None] = lambda change: None
         self.gone = False
-        self._down = False
+        self._down = False  # as told by `_look_at_state`
         self._ctx = ctx
         self._reader = reader
         self._loop = asyncio.get_running_loop()
@@ -142,7 +142,7 @@ class LowerFlow:
         self._look()
 
     def __repr__(self) -> str:
-        return f"<N-1 flow {self.id} to {self.name!r}>"
+        return f"<N-1 flow {self.id} for the name {self.name!r}>"
 
     # ---- packets
 

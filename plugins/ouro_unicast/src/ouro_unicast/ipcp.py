@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from os import urandom
 from typing import Any, Final
 
 from ouro_core.contracts.ipcp import Ipcp, IpcpContext, NFlow
 from ouro_core.model.capability import Capability
-from ouro_core.model.errors import InvalidArgument, IpcpStateError, OuroError
+from ouro_core.model.errors import InvalidArgument, IpcpError, IpcpStateError, OuroError
 from ouro_core.model.ipcp_requests import FlowReply
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.log import logger
@@ -46,13 +47,13 @@ class LayerIpcp(Ipcp):
 
     # ---- for the types
 
+    @abstractmethod
     async def become(self, layer: oep.Layer) -> None:
         """Make the components of a member of this layer. What was made is undone when it raises."""
-        raise NotImplementedError
 
+    @abstractmethod
     def described(self) -> oep.Layer:
         """The layer, as who enrols here gets it."""
-        raise NotImplementedError
 
     # ---- enrolment
 
@@ -86,10 +87,13 @@ class LayerIpcp(Ipcp):
             self.ctx.log.info("[%s] Requesting enrollment.", client.id.hex())
             await converse(flow, client)
             if client.layer is None:
-                raise client.error or IpcpStateError("there was no answer")
+                raise client.error or IpcpError("there was no answer")
             if client.offset > CLOCK_OFFSET:
-                _log.warning("[%s] Clock offset above threshold.", client.id.hex())
-            self._with = dst
+                _log.warning(
+                    "[%s] Clock offset above threshold. It is %.0f ms, round trip included, and above %.0f: compare "
+                    "the time here with that of %s.",
+                    client.id.hex(), 1000 * client.offset, 1000 * CLOCK_OFFSET, dst,
+                )  # fmt: skip
             try:
                 info = await self._join(client.layer)
             except OuroError as e:
@@ -100,6 +104,7 @@ class LayerIpcp(Ipcp):
             finally:
                 for data in client.datagrams_to_send(self._loop.time()):
                     flow.send(data)
+            self._with = dst
             self.ctx.log.info("[%s] Enrolled with %s.", client.id.hex(), dst)
             return info
         finally:
@@ -111,16 +116,16 @@ class LayerIpcp(Ipcp):
         server = EnrolmentServer(self.described(), self._loop.time(), time.time())
         try:
             await converse(flow, server)
-        except OuroError as e:
-            _log.warning("Enrollment failed: %s", e)
-            return
+            why = server.error
+        except OuroError as e:  # the flow ended
+            why = e
         name = server.id.hex() if server.id is not None else "?"
-        self._enrolled_here += server.result == 0
-        self._failed_here += server.result != 0
-        if server.result == 0:
+        if why is None:
+            self._enrolled_here += 1
             _log.info("[%s] Enrollment completed.", name)
         else:
-            _log.warning("[%s] Enrollment failed: %s", name, server.error)
+            self._failed_here += 1
+            _log.warning("[%s] Enrollment failed: %s", name, why)
         _log.info("Enrollment flow %d closed.", flow.id)
 
     # ---- connections

@@ -8,8 +8,9 @@ as well. So the first packet that comes shows that the other end is up by now, a
 import asyncio
 from typing import Any
 
-from ouro_core.contracts.ipcp import IpcpContext
+from attrs import define
 
+from .addresses import address_text
 from .contracts import RoutingPolicy, RoutingTable
 from .events import Connected, Disconnected, Events, WentDown, WentUp
 from .io import LowerFlow, Timer
@@ -19,17 +20,25 @@ from .wire.ocep import DATA_TRANSFER, MANAGEMENT
 __all__ = ["RoutingManagement"]
 
 
+@define(eq=False)
+class _Management:
+    """A connection of management. `risen`: its flow came up, and nothing has come since."""
+
+    address: int
+    name: str
+    flow: LowerFlow
+    risen: bool = False
+    unsent: int = 0
+    """Messages that a full ring, or a flow that is down, did not take."""
+
+
 class RoutingManagement:
     """Runs a routing policy. Its connections and ports have the numbers of the connections."""
 
-    def __init__(self, ctx: IpcpContext, policy: RoutingPolicy, transfer: DataTransfer) -> None:
+    def __init__(self, policy: RoutingPolicy, transfer: DataTransfer) -> None:
         self.policy = policy
-        self.unsent = 0
-        """Messages that a full ring, or a flow that is down, did not take."""
-        self._ctx = ctx
         self._transfer = transfer
-        self._flows: dict[int, LowerFlow] = {}
-        self._risen: dict[int, int] = {}  # that came up, and from which nothing has come since -> address there
+        self._connections: dict[int, _Management] = {}
         self._loop = asyncio.get_running_loop()
         self._timer = Timer(policy, self._run)
         self._timer.arm()
@@ -44,13 +53,13 @@ class RoutingManagement:
     def stop(self) -> None:
         """Say and hear nothing any more."""
         self._timer.stop()
-        self._flows.clear()
+        self._connections.clear()
 
     def _connected(self, event: Connected) -> None:
         now = self._loop.time()
         if event.component == MANAGEMENT.component:
             number = event.connection
-            self._flows[number] = event.flow
+            self._connections[number] = _Management(event.peer.address, event.name, event.flow)
             self.policy.management_up(number, event.peer.address, now)
             event.flow.receive(lambda packets: self._received(number, packets))
         elif event.component == DATA_TRANSFER.component:
@@ -59,8 +68,7 @@ class RoutingManagement:
 
     def _disconnected(self, event: Disconnected) -> None:
         now = self._loop.time()
-        self._risen.pop(event.connection, None)
-        if self._flows.pop(event.connection, None) is not None:
+        if self._connections.pop(event.connection, None) is not None:
             self.policy.management_down(event.connection, now)
         elif event.component == DATA_TRANSFER.component:
             self.policy.neighbour_down(event.connection, now)
@@ -75,14 +83,14 @@ class RoutingManagement:
         if event.component == DATA_TRANSFER.component:
             self.policy.neighbour_up(event.connection, event.peer.address, self._loop.time())
             self._run()
-        elif event.connection in self._flows:
-            self._risen[event.connection] = event.peer.address
-            self._begin_anew(event.connection, event.peer.address)
+        elif event.connection in self._connections:
+            self._connections[event.connection].risen = True
+            self._begin_anew(event.connection)
 
-    def _begin_anew(self, number: int, address: int) -> None:
+    def _begin_anew(self, number: int) -> None:
         now = self._loop.time()
         self.policy.management_down(number, now)
-        self.policy.management_up(number, address, now)
+        self.policy.management_up(number, self._connections[number].address, now)
         self._run()
 
     def _received(self, number: int, packets: list[bytes]) -> None:
@@ -91,19 +99,24 @@ class RoutingManagement:
             if packet:
                 self.policy.receive(number, packet, now)
         self._run()
-        if (address := self._risen.pop(number, None)) is not None:
-            self._begin_anew(number, address)
+        known = self._connections.get(number)
+        if known is not None and known.risen:
+            known.risen = False
+            self._begin_anew(number)
 
     def _run(self) -> None:
         for item in self.policy.output():
             if isinstance(item, RoutingTable):
                 self._transfer.set_table(item)
             else:
-                flow = self._flows.get(item.connection)
-                if flow is None or not flow.send(item.data):
-                    self.unsent += 1
+                known = self._connections.get(item.connection)
+                if known is not None and not known.flow.send(item.data):
+                    known.unsent += 1
         self._timer.arm()
 
     def connections(self) -> dict[str, Any]:
         """Of management, for the RIB: by number, who is there."""
-        return {str(number): {"flow": flow.id, "name": flow.name} for number, flow in self._flows.items()}
+        return {
+            str(number): {"address": address_text(c.address), "name": c.name, "flow": c.flow.id, "unsent": c.unsent}
+            for number, c in self._connections.items()
+        }

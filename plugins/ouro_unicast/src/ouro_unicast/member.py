@@ -75,7 +75,10 @@ class Member:
         self.address = authority.draw(urandom, (policies.peer,))
         ctx.log.info("IPCP got address %d.", self.address)
         if layer.unicast.eid_size != pci.EID_SIZE:
-            ctx.log.warning("Invalid EID size. Only 64 bit is supported.")
+            ctx.log.warning(
+                "Invalid EID size. Only 64 bit is supported. The layer is described with %d bytes; 8 are used.",
+                layer.unicast.eid_size,
+            )
         settings = policies.directory.encode_config(policies.directory_config, self.address)
         self.layer = evolve(layer, unicast=evolve(layer.unicast, directory_settings=settings))
         congestion = policies.congestion()
@@ -90,7 +93,7 @@ class Member:
         )  # fmt: skip
         pff = policies.pff()
         self.transfer = DataTransfer(ctx, reader, program, pff, congestion)
-        self.routing = RoutingManagement(ctx, routing, self.transfer)
+        self.routing = RoutingManagement(routing, self.transfer)
         self.allocator = FlowAllocator(self.address, info.hash.size, ctx.capabilities, updated=self.transfer.feedback)
         self._component = self.transfer.component(pci.FLOW_ALLOCATOR_EID, self._received)
         self._timer = Timer(self.allocator, self._run)
@@ -344,6 +347,7 @@ class Member:
         rib.publish("member/neighbours", self.transfer.neighbours)
         rib.publish("member/management", self.routing.connections)
         rib.publish("member/table", self.transfer.table)
+        rib.publish("member/components", self.transfer.components)
         rib.publish("member/links", self._links)
         rib.publish("member/packets", self.transfer.forwarder.counters)
         rib.publish("member/connections", lambda: dict(self._connections.counters))

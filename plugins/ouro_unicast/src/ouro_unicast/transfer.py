@@ -50,6 +50,7 @@ class _Neighbour:
     """What a port of a Data Transfer connection leads to."""
 
     address: int
+    name: str
     connection: int
     flow: LowerFlow
     cube: int
@@ -80,6 +81,11 @@ class Component:
         self._waiting.append(Pci(destination, self.eid, self._transfer.max_ttl).encode() + payload)
         self._flush()
         return True
+
+    @property
+    def waiting(self) -> int:
+        """Packets that wait for room in the forwarder."""
+        return len(self._waiting)
 
     def _flush(self) -> None:
         while self._waiting:
@@ -240,7 +246,7 @@ class DataTransfer:
             return
         cube = event.flow.qos.cube
         port = self.forwarder.add_network(event.flow.end, cube)
-        self._neighbours[port] = _Neighbour(event.peer.address, event.connection, event.flow, cube)
+        self._neighbours[port] = _Neighbour(event.peer.address, event.name, event.connection, event.flow, cube)
         self._function.neighbour_up(port, event.peer.address)
         _log.debug("Added fd %d to packet scheduler.", event.flow.id)
         self._route()
@@ -314,11 +320,15 @@ class DataTransfer:
 
     # ------------------------------------------------------------ looking inside
 
+    def components(self) -> Mapping[str, Any]:
+        """By EID: packets of a component that wait for room, and those that were lost for want of it."""
+        return {str(c.eid): {"waiting": c.waiting, "dropped": c.dropped} for c in self._components}
+
     def neighbours(self) -> Mapping[str, Any]:
         """By port: who is there, over what, and what went through."""
         return {
             str(port): {
-                "address": address_text(n.address), "flow": n.flow.id, "name": n.flow.name, "cube": n.cube,
+                "address": address_text(n.address), "flow": n.flow.id, "name": n.name, "cube": n.cube,
                 "up": n.up, "connection": n.connection, "packets": self._counted(port), "queued": _queued(n.flow.end),
             }
             for port, n in sorted(self._neighbours.items())

@@ -21,8 +21,11 @@ from .database import Key
 __all__ = ["BURST", "RATE", "SPREAD", "Flooding"]
 
 SPREAD: Final = 0.05
+"""Seconds that a refreshed number waits at most."""
 RATE: Final = 2000
+"""Updates a second over one connection, in the long run."""
 BURST: Final = 512
+"""Updates that may go at once."""
 
 
 @define(eq=False)
@@ -65,7 +68,7 @@ class Flooding:
         self._queues[connection] = _Queue(now - BURST / RATE)
 
     def close(self, connection: int) -> None:
-        """Forget the queue. None: nothing happens."""
+        """Forget the queue. Unknown ones are ignored."""
         self._queues.pop(connection, None)
 
     def tell(self, key: Key, connections: Iterable[int]) -> None:

@@ -41,6 +41,7 @@ from .wire import LinkStateUpdate
 __all__ = ["EcmpRouting", "LfaRouting", "LinkStateConfig", "LinkStateCounters", "LinkStateRouting", "LinkView"]
 
 FIRST_PAUSE: Final = 0.010
+"""Seconds from one computation of the tables to the next, while changes are few."""
 HIGHEST_SEQNO: Final = 1 << 63
 """Numbers above are refused, so that nobody can give a link one that its owner cannot exceed."""
 
