@@ -28,7 +28,9 @@ _LOOPBACK_MTU: Final = 9000
 
 @frozen
 class Link:
-    """A device as it is now. `up`: switched on; `carrier`: and something is at the other end."""
+    """A device as it is now. `mac`: 6 bytes; `mtu`: bytes of a frame behind its 14 bytes of header; `up`: switched on;
+    `carrier`: and something is at the other end.
+    """
 
     name: str
     index: int
@@ -81,8 +83,8 @@ def _ioctl(request: int, argument: bytes) -> bytes:
 
 
 class Devices:
-    """The devices of this host, in the network namespace of this process. `ioctl` and `addresses` ask the system;
-    tests give recorded answers.
+    """The devices of this host, in the network namespace of this process. The functions ask the system; tests give
+    recorded answers.
     """
 
     def __init__(
@@ -91,11 +93,13 @@ class Devices:
         ioctl: Callable[[int, bytes], bytes] = _ioctl,
         addresses: Callable[[str], Mapping[int, Any]] = netifaces.ifaddresses,
         index: Callable[[str], int] = socket.if_nametoindex,
+        name: Callable[[int], str] = socket.if_indextoname,
     ) -> None:
         self._system = this_system() if system is None else system
         self._ioctl = ioctl
         self._addresses = addresses
         self._index = index
+        self._name = name
 
     def read(self, name: str) -> Link:
         """A device, by name. ConfigError: there is none, or it is no Ethernet device."""
@@ -109,6 +113,16 @@ class Devices:
         except (OSError, ValueError) as e:
             raise ConfigError(f'there is no device "{name}" here ({_reason(e)}); see: ip link') from None
         return Link(name, index, mac, mtu, bool(flags & _IFF_UP), bool(flags & _IFF_RUNNING))
+
+    def again(self, link: Link) -> Link:
+        """A device that was read before, by its number: it may have another name now. ConfigError: it is not here any
+        more.
+        """
+        try:
+            name = self._name(link.index)
+        except OSError:
+            raise ConfigError(f'there is no device "{link.name}" here any more; see: ip link') from None
+        return self.read(name)
 
     def addresses(self, name: str) -> list[str]:
         """Its IP addresses, to show; empty when it is gone."""

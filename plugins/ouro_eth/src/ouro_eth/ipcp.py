@@ -33,8 +33,6 @@ class EthIpcp(ShimIpcp[bytes]):
         super().__init__(context)
         self._devices = Devices()
         self._monitor: LinkMonitor | None = None
-        self._device_gone = asyncio.Event()
-        self._why = ""
         self._asked: dict[bytes, set[asyncio.Future[None]]] = {}
 
     @abstractmethod
@@ -47,9 +45,13 @@ class EthIpcp(ShimIpcp[bytes]):
         framing, protocol = self.framing(layer, config)
         link = self._devices.read(config.dev)
         medium = Ethernet(framing, link, open_socket(link.name, protocol), self._devices, SystemRandom())
-        if medium.program.max_payload < framing.fixed + layer.hash.size:
+        least = framing.overhead + framing.fixed + layer.hash.size
+        if medium.mtu < least:
             medium.close()
-            raise ConfigError(f'the MTU of device "{link.name}" is {link.mtu}: too small for a flow request')
+            raise ConfigError(
+                f'the MTU of device "{link.name}" is {link.mtu}: too small for a flow request, which takes {least}; '
+                f"see: ip link set {link.name} mtu"
+            )
         return medium
 
     async def bootstrap(self, layer: LayerInfo, config: EthDixConfig | EthLlcConfig) -> LayerInfo:
@@ -59,7 +61,6 @@ class EthIpcp(ShimIpcp[bytes]):
         except OSError as e:
             await super().stop()
             raise ConfigError(f"the kernel does not tell of changes to devices: {e.strerror}") from None
-        self.ctx.spawn(self._watch(), "device")
         medium = self.medium
         self.ctx.log.debug("Using raw socket device.")
         self.ctx.log.debug("Device MTU is %d.", medium.link.mtu)
@@ -85,11 +86,13 @@ class EthIpcp(ShimIpcp[bytes]):
     # ------------------------------------------------------------ names
 
     async def lookup(self, hash: bytes) -> bool:
-        found: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[None] = self._loop.create_future()
         waiting = self._asked.setdefault(hash, set())  # before the query goes out: answers can be quick
         waiting.add(found)
         try:
-            if not self.query_layer(hash):
+            known = self.management.query(hash, self._loop.time())
+            self.run()
+            if not known:
                 async with asyncio.timeout(BELIEVED):
                     await found
             return True
@@ -99,12 +102,6 @@ class EthIpcp(ShimIpcp[bytes]):
             waiting.discard(found)
             if not waiting:
                 self._asked.pop(hash, None)
-
-    def query_layer(self, hash: bytes) -> bool:
-        """Ask everybody. Whether it is known already."""
-        known = self.management.query(hash, asyncio.get_running_loop().time())
-        self.run()
-        return known
 
     def happened(self, event: object) -> None:
         if isinstance(event, Found):
@@ -118,22 +115,19 @@ class EthIpcp(ShimIpcp[bytes]):
         """The device may have changed."""
         before = self.medium.link
         try:
-            link = self._devices.read(before.name)
+            link = self._devices.again(before)
         except ConfigError as e:
             self._lost(str(e))
             return
-        if link == before:
-            return
-        if link.index != before.index:
-            self._lost("another device has its name now")
-            return
         if link.mac != before.mac:
             self._lost(f"its MAC address is {show_mac(link.mac)} now, and all peers know {show_mac(before.mac)}")
-            return
-        self._follow(before, link)
+        elif link != before:
+            self._follow(before, link)
 
     def _follow(self, before: Link, link: Link) -> None:
         self.medium.link = link
+        if link.name != before.name:
+            self.ctx.log.warning("Device %s is called %s now.", before.name, link.name)
         if link.mtu != before.mtu:
             self.ctx.log.warning(
                 "The MTU of %s is %d now; the layer keeps %d, and larger packets than the device takes are dropped. "
@@ -144,14 +138,14 @@ class EthIpcp(ShimIpcp[bytes]):
         self.link(link.ready)
 
     def _lost(self, why: str) -> None:
-        self._why = why
-        self.link(False)
-        self._device_gone.set()
-
-    async def _watch(self) -> None:
         """A member without its device is none: it ends, and is reported."""
-        await self._device_gone.wait()
-        raise FlowDown(f"device {self.medium.link.name} is lost: {self._why}")
+        assert self._monitor is not None
+        self._monitor.close()
+        self.link(False)
+        self.ctx.spawn(self._end(f"device {self.medium.link.name} is lost: {why}"), "device")
+
+    async def _end(self, why: str) -> None:
+        raise FlowDown(why)
 
 
 class EthDixIpcp(EthIpcp):
