@@ -39,6 +39,8 @@ MESSAGE_BURST: Final = 1000
 """... and at once: that is several long messages in fragments."""
 MAX_UNSENT: Final = 1024
 """Management messages that wait for the socket."""
+WARN: Final = 10.0
+"""Seconds between two warnings of packets that cannot be sent."""
 
 
 @frozen
@@ -75,6 +77,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         self._unsent: deque[tuple[A, bytes]] = deque()
         self._resending: asyncio.TimerHandle | None = None
         self._not_sent = 0
+        self._warn_again = 0.0
         self._admission: Admission[A] = Admission(MESSAGE_RATE, MESSAGE_BURST)
         self._pending: dict[int, tuple[NFlow, asyncio.Future[bytes]]] = {}  # by our endpoint
         self._flows: dict[int, _Flow[A]] = {}  # by the IRM's id
@@ -279,7 +282,20 @@ class ShimIpcp(Ipcp, Generic[A]):
             if gone is not None and not gone.done():
                 gone.set_result(None)
         elif event.kind == "FAILED":
-            self.ctx.log.debug("Failed to send or receive frames: %s.", errno.errorcode.get(event.value, event.value))
+            self._failed(event.key, event.value)
+
+    def _failed(self, eid: int, number: int) -> None:
+        """Packets of a flow were dropped; `eid` 0: nothing can be received. An error may come with each packet."""
+        self.ctx.log.debug("Failed to send or receive frames: %s.", errno.errorcode.get(number, number))
+        now = self._loop.time()
+        if not eid or not self._link_up or now < self._warn_again:
+            return
+        for flow in self._flows.values():
+            if flow.eid == eid:
+                self._warn_again = now + WARN
+                peer, why = self.medium.show(flow.peer), self.medium.trouble(number)
+                text = "Packets to %s are dropped, for they cannot be sent: %s. They are counted as tx_error."
+                self.ctx.log.warning(text, peer, why)
 
     def run(self) -> None:
         """After everything that happened to `management`: do what it wants."""
@@ -310,7 +326,7 @@ class ShimIpcp(Ipcp, Generic[A]):
                 answer.set_exception(event.error)
         elif isinstance(event, Undelivered):
             for flow in [f for f in self._flows.values() if f.eid == event.eid]:
-                self.ctx.log.error("Failed to respond to peer: %s", event.error)
+                self.ctx.log.error("Failed to respond to %s: %s", self.medium.show(flow.peer), event.error)
                 self.ctx.flow_closed(flow.flow.id)
         elif isinstance(event, Capable):
             for asking in self._asking.pop(event.peer, ()):
@@ -345,10 +361,11 @@ class ShimIpcp(Ipcp, Generic[A]):
                     self._resending = self._loop.call_later(RETRY, self._resend)
                     return
                 self._not_sent += 1
-                text = f"cannot send to {self.medium.show(to)}: {e.strerror}"
+                text = f"cannot send to {self.medium.show(to)}: {self.medium.trouble(e.errno or 0)}"
                 self.ctx.log.debug("Management message dropped: %s", text)
                 self.management.unreachable(to, FlowDown(text))
-            self.ctx.log.log(PP, "%d bytes to %s", len(message), self.medium.show(to))
+            else:
+                self.ctx.log.log(PP, "%d bytes to %s", len(message), self.medium.show(to))
             self._unsent.popleft()
 
     def _resend(self) -> None:

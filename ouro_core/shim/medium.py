@@ -1,5 +1,6 @@
 """What a shim's frames travel on."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Generic, TypeVar
@@ -44,6 +45,10 @@ class Medium(ABC, Generic[A]):
     @abstractmethod
     def send(self, to: A, message: bytes) -> None:
         """Send a management message, without waiting. OSError as the socket gives it: EAGAIN and ENOBUFS mean later."""
+
+    def trouble(self, number: int) -> str:
+        """What is wrong when the socket does not send: `number` is its errno."""
+        return os.strerror(number)
 
     @abstractmethod
     def show(self, address: A) -> str:

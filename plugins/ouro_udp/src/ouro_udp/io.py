@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from random import Random
 from typing import Final
 
+from attrs import evolve
+
 from ouro_core.contracts.packets import ManagementFrame
 from ouro_core.contracts.programs import Field, Match, PumpProgram, Route, Source
 from ouro_core.model.errors import ConfigError, NotPermitted
@@ -79,7 +81,7 @@ class UdpMedium(Medium[Address]):
         mtu = _LEAST_MTU
         with socket.socket(family.af, socket.SOCK_DGRAM) as probe:
             try:
-                probe.bind((*self.own.sockaddr[:1], 0, *self.own.sockaddr[2:]))
+                probe.bind(evolve(self.own, port=0).sockaddr)
                 probe.connect(peer.sockaddr)
                 if family is IPV4:
                     mtu = probe.getsockopt(socket.IPPROTO_IP, _IP_MTU)
@@ -88,6 +90,17 @@ class UdpMedium(Medium[Address]):
             except OSError:
                 pass  # sending fails in the same way, and says so
         return min(max(mtu, _LEAST_MTU) - family.headers, family.longest)
+
+    def trouble(self, number: int) -> str:
+        """The kernel does not say that our own address has gone: then no network is reachable, or an argument wrong."""
+        text = os.strerror(number)
+        try:
+            with socket.socket(self.own.family.af, socket.SOCK_DGRAM) as probe:
+                probe.bind(evolve(self.own, port=0).sockaddr)
+        except OSError as e:
+            if e.errno == errno.EADDRNOTAVAIL:
+                return f"{text}; {self.own.ip} is no address of this machine any more"
+        return text
 
     def show(self, address: Address) -> str:
         return str(address)
