@@ -141,6 +141,19 @@ def test_a_link_that_flaps_a_thousand_times_a_second_is_computed_seldom(member: 
     assert set(member.table() or ()) == {LEFT, RIGHT}
 
 
+def test_links_that_come_and_go_all_the_time_delay_nobody(member: Member) -> None:
+    """Three every thirty milliseconds are no storm: the table follows each time, and not seconds later."""
+    far = {60, 70, 80}
+    for n in range(1, 61):
+        for address in far:
+            for link in ((LEFT, address), (address, LEFT)):
+                member.hear(LEFT, *link, n, withdrawn=not n % 2)
+        member.wait(0.03)
+        table = member.table()
+        assert table is not None
+        assert set(table) == {LEFT, RIGHT, FAR} | (far if n % 2 else set())
+
+
 def test_a_full_database_still_has_room_for_our_own_links() -> None:
     member = Member()
     member.connect(LEFT)

@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_table_follows_the_links(self) -> None:
         """Unless a computation is waiting for its turn."""
-        if hasattr(self, "routing") and not self.routing._changed:
+        if hasattr(self, "routing") and not self.routing._changes:
             graph = Graph()
             for link in self.routing.links():
                 graph.add(*link)

@@ -7,8 +7,9 @@ of for `ls_t_timeo` seconds. A new management neighbour is told everything. From
 
 What differs from the prototype, and why its members notice nothing wrong:
 
-* *Tables follow the graph.* They are computed at once when the set of usable links changes, whatever changed it. While
-  changes keep coming the pauses between computations double, from `FIRST_PAUSE` up to `ls_t_recalc`.
+* *Tables follow the graph.* They are computed at once when the set of usable links changes, whatever changed it, and
+  `FIRST_PAUSE` later when it goes on changing. While more than `FEW` changes come in a pause the next one is twice as
+  long, up to `ls_t_recalc`. So a storm costs little, and some links that come and go every second delay nobody.
 * *A link that fails is withdrawn*, and advertised again when it works: in the prototype it stays for `ls_t_timeo`, and
   packets for what lies behind it go to and fro. Instead of the updates that the prototype goes on to send for it there
   is one withdrawal. Prototypes drop that message; to them the link ages, as ever.
@@ -42,6 +43,8 @@ __all__ = ["EcmpRouting", "LfaRouting", "LinkStateConfig", "LinkStateCounters", 
 
 FIRST_PAUSE: Final = 0.010
 """Seconds from one computation of the tables to the next, while changes are few."""
+FEW: Final = 8
+"""Changes between two computations that are no storm."""
 HIGHEST_SEQNO: Final = 1 << 63
 """Numbers above are refused, so that nobody can give a link one that its owner cannot exceed."""
 
@@ -138,8 +141,8 @@ class LinkStateRouting(RoutingPolicy):
         self._own: dict[int, _Own] = {}  # by neighbour, the first due first
         self._past: dict[int, tuple[int, float]] = {}  # neighbour -> last number of a link that was ours, and since
         self._led: dict[int, int] = {}  # neighbour, past or present -> the last port to it
-        self._changed = False
-        self._computed = -config.ls_t_recalc * 4.0  # when
+        self._changes = 0  # of what is usable, since the last computation
+        self._computed = -FIRST_PAUSE  # when
         self._pause = FIRST_PAUSE
         _log.debug("Using %s policy.", self.title)
         for what, seconds in (
@@ -316,7 +319,7 @@ class LinkStateRouting(RoutingPolicy):
         times = [self._database.next_expiry(), self._flooding.next_timeout()]
         if self._own:
             times.append(next(iter(self._own.values())).due)
-        if self._changed:
+        if self._changes:
             times.append(self._computed + self._pause)
         return min((time for time in times if time is not None), default=None)
 
@@ -334,7 +337,7 @@ class LinkStateRouting(RoutingPolicy):
         self._act(now)
 
     def _note(self, change: bool) -> None:
-        self._changed = self._changed or change
+        self._changes += change
 
     def _act(self, now: float) -> None:
         """Send what is due, and compute the table if it is time to."""
@@ -344,11 +347,11 @@ class LinkStateRouting(RoutingPolicy):
                 self.send(connection, update.encode())
                 if _log.isEnabledFor(PP):
                     _log.log(PP, "%s --> %s", update, address_text(self._managers[connection]))
-        if self._changed and now >= self._computed + self._pause:
-            calm = now >= self._computed + 3 * self._pause
-            self._pause = FIRST_PAUSE if calm else min(2 * self._pause, float(self.config.ls_t_recalc))
+        if self._changes and now >= self._computed + self._pause:
+            storm = self._changes > FEW
+            self._pause = min(2 * self._pause, float(self.config.ls_t_recalc)) if storm else FIRST_PAUSE
             self._computed = now
-            self._changed = False
+            self._changes = 0
             self.counters.computations += 1
             self.publish(self.table(self._graph))
 
