@@ -1,11 +1,11 @@
 """What all commands that are made with click have in common."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import click
 
 from ..model.errors import OuroError
+from .keywords import meant
 
 __all__ = ["Failed", "Group", "json_option"]
 
@@ -29,17 +29,10 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as e:
-            raise click.UsageError(e.message + _meant(args[0], self.list_commands(ctx)), e.ctx) from None
+            raise click.UsageError(e.message + meant(args[0], self.list_commands(ctx)), e.ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except OuroError as e:
             raise Failed(e) from None
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches  # needed for mistakes only
-
-    found = get_close_matches(word, list(known), 1)
-    return f" Did you mean {found[0]!r}?" if found else ""

@@ -53,7 +53,7 @@ class _Words(click.Command):
         if self.name == "irmd":
             from ..irm.daemon import main
 
-            sys.exit(main(words))
+            sys.exit(main(words, "ouro irmd"))
         if self.name == "status":
             from .status import run as status
 

@@ -1,14 +1,13 @@
 """`irm ipcp`: make, configure, connect and list IPCPs (spec: irmd.md 11, shims.md 6)."""
 
 import contextlib
-import json
 from collections.abc import Mapping
 from typing import Final
 
 from attrs import evolve
 
 from ..model.errors import IpcpTypeError, NotFound, OuroError
-from ..model.irm_requests import ConnectIpcp, CreateIpcp, DestroyIpcp, DisconnectIpcp, EnrollIpcp, RibRead
+from ..model.irm_requests import ConnectIpcp, CreateIpcp, DestroyIpcp, DisconnectIpcp, EnrollIpcp
 from ..model.layer import IpcpInfo, IpcpState
 from ..model.qos import QOS_BY_NAME, RAW, QosSpec
 from ..rib import word as as_word
@@ -47,7 +46,7 @@ def _destroy(session: Session, words: list[str]) -> object:
         raise NotFound("there are no IPCPs")
     found = next((ipcp for ipcp in ipcps if ipcp.name == name), None)
     if found is None:
-        session.explain(f'No IPCP is called "{name}": nothing to do.')
+        session.nothing(f'no IPCP is called "{name}"; see: {session.prog} ipcp list')
         return None
     session.call(DestroyIpcp(found.id))
     return found
@@ -164,8 +163,12 @@ def _disconnect(session: Session, words: list[str]) -> object:
     given = _parse(session, "disconnect", words, Keyword("name"), Keyword("dst"), Keyword("component"))
     name, dst, components = given.need("name"), given.need("dst"), _components(given)[::-1]
     ipcp = _one(session, name)
+    made = session.rib(f"ipcps/{as_word(name)}/connected")
     for word in components:
         session.call(DisconnectIpcp(ipcp.id, dst, _COMPONENTS[word]))
+    if not any(_COMPONENTS[word] in made.get(as_word(dst), ()) for word in components):
+        why = f'{name} did not connect with "{dst}", but with: {", ".join(made) or "nobody"}'
+        session.nothing(f"{why}. Who connected can disconnect")
     return {"ipcp": name, "dst": dst, "components": components}
 
 
@@ -197,8 +200,7 @@ def _is_wanted(ipcp: IpcpInfo, wanted: Mapping[str, list[str]]) -> bool:
 
 def _show(session: Session, words: list[str]) -> object:
     name = words[1] if len(words) == 2 else _parse(session, "show", words, Keyword("name")).need("name")
-    path = f"ipcps/{as_word(_one(session, name).name)}"
-    tree = json.loads(session.call(RibRead(path)).json)
+    tree = session.rib(f"ipcps/{as_word(_one(session, name).name)}")
     if not session.json:
         print(*outline(tree), sep="\n")
     return tree

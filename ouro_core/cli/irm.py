@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from .asjson import json_last, print_failure, take_json
-from .keywords import match
+from .keywords import match, meant
 
 if TYPE_CHECKING:
     from .session import Menu
@@ -46,7 +46,7 @@ def run(words: Sequence[str], prog: str = "irm") -> int:
     words = json_last(words)
     word = "help" if words[0] in ("-h", "--help") else match(words[0], _WORDS)
     if word is None:
-        unknown = f'"{words[0]}" is unknown, try "{prog} help".'
+        unknown = f'"{words[0]}" is unknown, try "{prog} help".{meant(words[0], _WORDS)}'
         print(unknown, file=sys.stderr)
         if take_json(words)[1]:
             print_failure(unknown)

@@ -8,7 +8,7 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["Keyword", "Refused", "Values", "match", "parse"]
+__all__ = ["Keyword", "Refused", "Values", "match", "meant", "parse"]
 
 
 class Refused(Exception):
@@ -71,6 +71,14 @@ def match(word: str, table: Iterable[str]) -> str | None:
     return next((entry for entry in table if word and entry.startswith(word)), None)
 
 
+def meant(word: str, table: Iterable[str]) -> str:
+    """The question whether the entry that `word` resembles was meant, with a blank in front; "" if there is none."""
+    from difflib import get_close_matches  # needed for mistakes only
+
+    found = get_close_matches(word, list(table), 1)
+    return f' Did you mean "{found[0]}"?' if found else ""
+
+
 def parse(words: Sequence[str], table: Sequence[Keyword], unknown: str, rest: bool = False) -> Values:
     """Read `key value` pairs. `unknown` is what to say about a word that is no key, with {} in its place.
 
@@ -83,7 +91,9 @@ def parse(words: Sequence[str], table: Sequence[Keyword], unknown: str, rest: bo
             return Values(given, tuple(found))
         key = _key(word, table)
         if key is None:
-            raise Refused(unknown.format(word), why=f"Known: {', '.join(k.word for k in table) or 'nothing'}.")
+            known = [k.word for k in table]
+            why = f"Known: {', '.join(known) or 'nothing'}.{meant(word, known)}"
+            raise Refused(unknown.format(word), why=why)
         values = given.setdefault(key.word, [])
         if not key.flag:
             value = next(found, None)

@@ -6,6 +6,7 @@ from typing import Any, Final
 from ..model.irm_requests import CreateName, DestroyName, ListNames, RegName, UnregName
 from ..model.layer import IpcpInfo
 from ..model.names import LoadBalance, NameInfo
+from ..rib import word as as_word
 from .keywords import Keyword, Refused, Values, match, parse
 from .session import Command, Menu, Session, matches
 from .tables import table
@@ -78,7 +79,7 @@ def _chosen(session: Session, given: Values) -> list[IpcpInfo]:
     ]
     if not chosen:
         patterns = ", ".join(f'"{pattern}"' for pattern in (*given.all("ipcp"), *given.all("layer")))
-        session.explain(f"No IPCP or layer matches {patterns}: nothing to do; see: {session.prog} ipcp list")
+        session.nothing(f"no IPCP or layer matches {patterns}; see: {session.prog} ipcp list")
     return chosen
 
 
@@ -93,8 +94,11 @@ def _register(session: Session, words: list[str]) -> object:
 def _unregister(session: Session, words: list[str]) -> object:
     name, words = _split(words)
     chosen = _chosen(session, parse(words, _LAYERS, _unknown(session, "unregister")))
+    known = [ipcp.name for ipcp in chosen if name in session.rib(f"ipcps/{as_word(ipcp.name)}/registered")]
     for ipcp in chosen:
         session.call(UnregName(name, ipcp.id))
+    if chosen and not known:
+        session.nothing(f'"{name}" is not registered with {", ".join(ipcp.name for ipcp in chosen)}')
     return {"name": name, "ipcps": [ipcp.name for ipcp in chosen]}
 
 

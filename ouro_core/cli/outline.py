@@ -60,4 +60,6 @@ def _wrapped(text: str, indent: str) -> Iterator[str]:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
+    if value in ("", None):
+        return "none"
     return value if isinstance(value, str) else json.dumps(value)

@@ -4,6 +4,7 @@ Standard output has the prototype's words and nothing else; whatever we add to e
 `--json` standard output is one JSON value, and the words go to standard error as well.
 """
 
+import json
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,14 +13,14 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from ..model.errors import IrmdError, OuroError
-from ..model.irm_requests import ListIpcps
+from ..model.errors import IrmdError, NotFound, OuroError
+from ..model.irm_requests import ListIpcps, RibRead
 from ..model.layer import IpcpInfo
 from ..model.request import Request
 from ..rpc.blocking import BlockingChannel, connect
 from ..rpc.paths import irm_socket
 from .asjson import print_failure, print_json, take_json
-from .keywords import Refused, match
+from .keywords import Refused, match, meant
 
 __all__ = ["NO_IRMD", "Command", "Menu", "Run", "Session", "matches", "run_menu"]
 
@@ -42,6 +43,12 @@ class Session:
         """Words of ours."""
         print(line, file=sys.stderr)
 
+    def nothing(self, why: str) -> None:
+        """There is nothing to do: no error of `irm`, as in the prototype; one of `ouro`, for a word was misspelt."""
+        if self.prog == "ouro":
+            raise NotFound(why)
+        self.explain(f"Nothing to do: {why}")
+
     def result(self, value: object) -> None:
         """The JSON value of this run."""
         from ..rib import to_plain
@@ -60,10 +67,15 @@ class Session:
         """All IPCPs, or those with exactly this name."""
         return [i for i in self.call(ListIpcps()).ipcps if name is None or i.name == name]
 
+    def rib(self, path: str) -> Any:
+        """A subtree of the RIB. OuroError."""
+        return json.loads(self.call(RibRead(path)).json)
+
     def close(self) -> None:
-        """Hang up."""
-        if "_channel" in vars(self):
-            self._channel.close()
+        """Hang up. The next request connects again."""
+        channel = vars(self).pop("_channel", None)
+        if channel is not None:
+            channel.close()
 
 
 Run: TypeAlias = Callable[[Session, list[str]], object]
@@ -118,6 +130,7 @@ def run_menu(menu: Menu, words: Sequence[str], prog: str = "irm") -> int:
     command = next((c for c in menu.commands if c.word == word), None)
     if command is None:
         unknown = f'"{words[0]}" is unknown, try "{prog} {menu.word} help".'
+        unknown += meant(words[0], (c.word for c in menu.commands))
         session.explain(unknown)
         if as_json:
             print_failure(unknown)

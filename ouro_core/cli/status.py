@@ -2,27 +2,30 @@
 
 import json
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..model.errors import IrmdError, OuroError
-from ..model.irm_requests import ListIpcps, RibRead
+from ..model.errors import FlowTimeout, IrmdError, OuroError
+from ..model.irm_requests import ListIpcps
 from .session import NO_IRMD, Session
 
 __all__ = ["run"]
 
 _WIDTH: Final = 80
+_PATIENCE: Final = 10.0
+"""Seconds that `--wait` waits at most: a daemon takes half a second, and several on a busy machine."""
 
 
 def run(words: Sequence[str]) -> int:
     """Show it; returns the exit status."""
-    if any(word != "--json" for word in words):
-        print("Usage: ouro status [--json]")
+    if any(word not in ("--wait", "--json") for word in words):
+        print("Usage: ouro status [--wait] [--json]")
         return 0 if words[0] in ("-h", "--help", "help") else 1
-    session = Session("ouro", bool(words))
+    session = Session("ouro", "--json" in words)
     try:
-        found = _collect(session)
+        found = _awaited(session) if "--wait" in words else _collect(session)
     except OuroError as e:
         if isinstance(e, IrmdError):
             session.say(NO_IRMD)
@@ -36,13 +39,31 @@ def run(words: Sequence[str]) -> int:
     return 0
 
 
+def _awaited(session: Session) -> dict[str, Any]:
+    """It, once the IRMd answers and has done what its configuration file says."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            found = _collect(session)
+        except IrmdError:
+            session.close()
+            if time.monotonic() > deadline:
+                raise
+        else:
+            if found["configured"]:
+                return found
+            if time.monotonic() > deadline:
+                raise FlowTimeout(f"the IRMd has not done what its configuration file says within {_PATIENCE:g} s")
+        time.sleep(0.05)
+
+
 def _collect(session: Session) -> dict[str, Any]:
     ipcps = session.call(ListIpcps()).ipcps
     return {
-        **json.loads(session.call(RibRead("irm/status")).json),
+        **session.rib("irm/status"),
         "types": dict(Counter(ipcp.type for ipcp in ipcps)),
         "layers": sorted({ipcp.layer.name for ipcp in ipcps if ipcp.layer}),
-        "pools": _pools(json.loads(session.call(RibRead("packets")).json)),
+        "pools": _pools(session.rib("packets")),
     }
 
 

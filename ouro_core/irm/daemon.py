@@ -36,9 +36,9 @@ log = logger("irmd")
 _ENDS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog: str = "irmd") -> int:
     """Run until a signal; the exit status. 1: it could not start, or the configuration file failed."""
-    options = _parse(arguments)
+    options = _parse(arguments, prog)
     for number in _ENDS:  # until the loop has its handlers
         signal.signal(number, lambda *_: sys.exit(0))
     debug = [w for w in (options.debug or os.environ.get("OURO_DEBUG", "")).split(",") if w]
@@ -66,8 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.close(lock)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="irmd", description="The Ouroboros IPC resource manager daemon.")
+def _parse(arguments: list[str] | None, prog: str) -> argparse.Namespace:
+    parser = _Parser(prog=prog, description="The Ouroboros IPC resource manager daemon.")
     parser.add_argument("--stdout", action="store_true", help="log to standard output instead of standard error")
     parser.add_argument("--config", metavar="FILE", help="TOML file with names and IPCPs to make at the start")
     parser.add_argument("--debug", metavar="A,B", default="", help="protocol debugging for these components, or all")

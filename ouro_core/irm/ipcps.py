@@ -120,10 +120,12 @@ class IpcpManager:
     async def connect(self, record: IpcpRecord, request: ConnectIpcp) -> None:
         """Connect a component with that of another member."""
         await self._ask(record, "connect", IpcpConnect(request.dst, request.component, request.qos), CONNECT_TIMEOUT)
+        record.connected.add((request.dst, request.component))
 
     async def disconnect(self, record: IpcpRecord, request: DisconnectIpcp) -> None:
         """The reverse."""
         await self._ask(record, "disconnect", IpcpDisconnect(request.dst, request.component), CONNECT_TIMEOUT)
+        record.connected.discard((request.dst, request.component))
 
     async def ask(self, record: IpcpRecord, request: AskIpcp) -> RibText:
         """Put a question to a component."""

@@ -27,7 +27,7 @@ from ..model.log import logger
 from ..model.names import check_name
 from ..plugins import PluginHost
 from ..plugins.suites import oap_suites
-from ..rib import Rib, word
+from ..rib import Rib, to_plain, word
 from ..rpc.credentials import Credentials
 from .allocation import Allocator
 from .exchange import Exchanges
@@ -266,7 +266,7 @@ class Irm:
             "processes", lambda: {str(p.pid): _process_view(p) for p in registry.processes.values() if p.ipcp is None}
         )
         self.rib.publish("flows", lambda: {str(f.id): f.info for f in registry})
-        self.rib.publish("ipcps", lambda: {i.name: i.info for i in registry.sorted_ipcps()})
+        self.rib.publish("ipcps", lambda: {word(i.name): _ipcp_view(i) for i in registry.sorted_ipcps()})
         self.rib.publish("packets", lambda: dict(self.broker.counters()))
         self.rib.publish("pools", lambda: dict(self.broker.view()))
 
@@ -274,7 +274,9 @@ class Irm:
         """A subtree of the RIB; parts of IPCPs are fetched from them."""
         parts = [p for p in path.split("/") if p]
         if len(parts) > 2 and parts[0] == "ipcps":
-            return await self._rib_of(self._ipcp_of(parts[1]), "/".join(parts[2:]))
+            record = self._ipcp_of(parts[1])
+            ours = parts[2] in _ipcp_view(record)
+            return self.rib.read(path) if ours else await self._rib_of(record, "/".join(parts[2:]))
         tree = self.rib.read(path)
         if not parts or parts[0] == "ipcps":
             shown = tree["ipcps"] if not parts else (tree if len(parts) == 1 else {parts[1]: tree})
@@ -283,7 +285,7 @@ class Irm:
 
     def _ipcp_of(self, name: str) -> IpcpRecord:
         for record in self.registry.sorted_ipcps():
-            if record.name == name:
+            if word(record.name) == name:
                 return record
         raise NotFound(f'the RIB has no IPCP "{name}"; see: ouro ipcp list')
 
@@ -357,6 +359,14 @@ def _name_view(name: Name) -> dict[str, Any]:
         "accepting": len(name.queue),
         "requests": len(name.waiting),
     }
+
+
+def _ipcp_view(ipcp: IpcpRecord) -> dict[str, Any]:
+    """What the IRM knows of it; it adds what it publishes itself."""
+    components: dict[str, list[str]] = {}
+    for dst, component in sorted(ipcp.connected):
+        components.setdefault(word(dst), []).append(component)
+    return {**to_plain(ipcp.info), "registered": sorted(ipcp.registered), "connected": components}
 
 
 def _process_view(process: Process) -> dict[str, Any]:

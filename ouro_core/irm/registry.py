@@ -141,6 +141,8 @@ class IpcpRecord:
     broadcast: bool = False
     carries: bool = True
     registered: set[str] = field(factory=set)
+    connected: set[tuple[str, str]] = field(factory=set)
+    """Destination and component of each connection that it was told to make."""
     flows: "set[Flow]" = field(factory=set, repr=False)  # of other processes, that it provides
 
     @property

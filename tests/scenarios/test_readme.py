@@ -31,12 +31,12 @@ def test_without_a_daemon(code: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, EXPECTED), done.stderr
 
 
-def test_the_commands(host: Host) -> None:
+def test_the_commands(tmp_path: Path) -> None:
     tools = Path(sys.executable).parent
     if not (tools / "oping").exists():
         pytest.skip("oping is not installed")
+    host = Host(tmp_path)  # its daemon is the one that the commands start
     host.environment["PATH"] = f"{tools}:{os.environ['PATH']}"
-    # the daemon of `host` runs already; the script's own finds that out and ends
-    done = host.run(["bash", "-ec", f"trap 'kill $(jobs -p)' EXIT\n{SHELL}"])
+    done = host.run(["bash", "-ec", f"trap 'kill $(jobs -p); wait' EXIT\n{SHELL}"])
     assert done.returncode == 0, done.stderr
     assert "3 packets transmitted, 3 received" in done.stdout

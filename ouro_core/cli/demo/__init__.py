@@ -37,6 +37,8 @@ def demo(udp: bool, network: bool, as_json: bool) -> None:
     Needs no root and no configuration, takes a few seconds and leaves nothing behind. Exit status 0: every packet came
     back.
     """
+    if udp and network:
+        raise click.UsageError("--udp or --network, not both.")
     start = time.monotonic()
     screen = Screen(silent=as_json)
     for number in (signal.SIGTERM, signal.SIGHUP):

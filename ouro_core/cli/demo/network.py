@@ -64,10 +64,11 @@ class _Network:
         screen.step(f'h3 registers the name "{NAME}"; h1, which knows but that name, allocates a flow')
         server = asyncio.create_task(_serve(self._nodes[-1]))
         try:
+            self._typed(f'await h3.bind("{NAME}")')
             await self._nodes[-1].bind(NAME)
-            screen.typed(f'await h3.irm.reg_name("{NAME}", "m3")', prompt=">>>")
+            self._typed(f'await h3.irm.reg_name("{NAME}", "m3")')
             await self._nodes[-1].irm.reg_name(NAME, f"m{HOSTS}")
-            screen.typed(f'flow = await h1.flow_alloc("{NAME}")', prompt=">>>")
+            self._typed(f'flow = await h1.flow_alloc("{NAME}")')
             async with await self._alloc() as flow:
                 return await self._measure(flow)
         finally:
@@ -92,7 +93,7 @@ class _Network:
         await self._mend(HOSTS - 2)
         lost = await _first_answer(flow)
         recovered = time.monotonic() - began
-        screen.say(f"   the flow works again after {recovered * 1000:.0f} ms; {lost} pings were lost")
+        screen.say(f"   the flow works again after {recovered * 1000:.0f} ms; {_lost(lost)}")
         await self._picture()
         again = await _ping(flow)
         return {
@@ -109,8 +110,9 @@ class _Network:
             options = {"ip": "127.0.0.1", "port": mine, "peers": f"m{other + 1}=127.0.0.1:{theirs}"}
             irm = self._nodes[host].irm
             name = "left" if host > left else "right"
-            self._screen.typed(f"# h{host + 1}", f"udp4 on 127.0.0.1:{mine}, with 127.0.0.1:{theirs}", prompt=">>>")
-            await irm.autoboot(name, "udp4", f"link{left + 1}{left + 2}", options, bind=False)
+            link = f"link{left + 1}{left + 2}"
+            self._typed(f'await h{host + 1}.irm.autoboot("{name}", "udp4", "{link}", …)', f"{mine} to {theirs}")
+            await irm.autoboot(name, "udp4", link, options, bind=False)
 
     async def _cut(self, left: int) -> None:
         await self._nodes[left].irm.destroy_ipcp("right")
@@ -119,17 +121,22 @@ class _Network:
     # ---- the layer
 
     async def _member(self, host: int) -> None:
-        irm, name = self._nodes[host].irm, f"m{host + 1}"
-        ipcp = await irm.create_ipcp(name, "unicast")
-        await irm.bind_ipcp(ipcp, name)
+        irm, name, typed = self._nodes[host].irm, f"m{host + 1}", f"await h{host + 1}.irm"
         if host == 0:
-            self._screen.typed(f'await h1.irm.bootstrap_ipcp("m1", "{LAYER}")', prompt=">>>")
-            await irm.bootstrap_ipcp(ipcp, LAYER)
+            self._typed(f'{typed}.autoboot("{name}", "unicast", "{LAYER}")')
+            await irm.autoboot(name, "unicast", LAYER)
             return
-        self._screen.typed(f'await h{host + 1}.irm.enroll_ipcp("{name}", "m{host}")', prompt=">>>")
-        await irm.enroll_ipcp(ipcp, f"m{host}")
-        self._screen.typed(f'await h{host + 1}.irm.connect_ipcp("{name}", "m{host}")', prompt=">>>")
-        await irm.connect_ipcp(ipcp, f"m{host}")
+        self._typed(f'{typed}.create_ipcp("{name}", "unicast")')
+        await irm.create_ipcp(name, "unicast")
+        self._typed(f'{typed}.bind_ipcp("{name}", "{name}")')
+        await irm.bind_ipcp(name, name)
+        self._typed(f'{typed}.enroll_ipcp("{name}", "m{host}")')
+        await irm.enroll_ipcp(name, f"m{host}")
+        self._typed(f'{typed}.connect_ipcp("{name}", "m{host}")')
+        await irm.connect_ipcp(name, f"m{host}")
+
+    def _typed(self, line: str, remark: str = "") -> None:
+        self._screen.typed(line, remark, prompt=">>>")
 
     async def _seen(self, host: int, what: str) -> Any:
         return await self._nodes[host].irm.rib_read(f"ipcps/m{host + 1}/member/{what}")
@@ -192,6 +199,10 @@ async def _first_answer(flow: AsyncFlow) -> int:
             return lost
         except TimeoutError:
             lost += 1
+
+
+def _lost(pings: int) -> str:
+    return "1 ping was lost" if pings == 1 else f"{pings} pings were lost"
 
 
 def _free_ports(number: int) -> list[int]:

@@ -69,7 +69,13 @@ def test_the_commands(flood: None) -> None:
         graph = json.loads(host.ouro("layer", "graph", "net", "--json"))
         assert graph["members"] == sorted(graph["members"])
         assert tree["address"] in graph["members"]
+        assert json.loads(host.ouro("rib", "cat", "ipcps/b/connected", "--json")) == {
+            "a": ["Data Transfer", "Management"]
+        }
         host.ouro("ipcp", "disconnect", "name", "b", "dst", "a")
+        again = host.run([sys.executable, "-P", "-m", "ouro_core.cli", "ipcp", "disconnect", "name", "b", "dst", "a"])
+        assert again.returncode == 1
+        assert 'b did not connect with "a", but with: nobody' in again.stderr
         eventually(lambda: "0 links" in host.ouro("layer", "graph", "net"))
         failed = host.run([sys.executable, "-P", "-m", "ouro_core.cli", "layer", "graph", "other"])
         assert failed.returncode != 0

@@ -42,6 +42,9 @@ class Irm:
     asked: list[Request[Any]] = field(factory=list)
     refuse: dict[type, OuroError] = field(factory=dict)
     types: tuple[str, ...] = ("local", "unicast", "broadcast")
+    views: dict[str, dict[str, Any]] = field(factory=dict)
+    """What the RIB says of IPCPs beside their configuration, by name."""
+    status: dict[str, Any] = field(factory=STATUS.copy)
     enrolled_in: LayerInfo = field(factory=lambda: LayerInfo("net"))
     _ids: Iterator[int] = field(factory=lambda: itertools.count(1))
 
@@ -76,13 +79,16 @@ class Irm:
             case ask.CreateName(info=info):
                 self.names.append(info)
             case ask.RibRead(path="irm/status"):
-                return ask.RibText(json.dumps(STATUS))
+                return ask.RibText(json.dumps(self.status))
             case ask.RibRead(path="packets"):
                 return ask.RibText(json.dumps({"flows": 1, "pool.0.512.used": 3, "pool.0.512.total": 768}))
             case ask.RibRead(path="ipcps/l1"):
                 return ask.RibText(json.dumps(IPCP))
             case ask.RibRead(path=""):
                 return ask.RibText(json.dumps({"processes": {"1": {"program": "oping", "flows": [1, 2]}}, "up": True}))
+            case ask.RibRead(path=path) if path.startswith("ipcps/"):
+                _, name, what = path.split("/")
+                return ask.RibText(json.dumps(self.views.get(name, {}).get(what, {})))
             case ask.RibRead(path=path):
                 raise NotFound(f'the RIB has no "{path}"')
             case ask.RibList():
@@ -95,7 +101,7 @@ class Irm:
 
     def changes(self) -> list[Request[Any]]:
         """What it was asked to do, without the questions."""
-        return [r for r in self.asked if not isinstance(r, ask.ListIpcps | ask.ListNames)]
+        return [r for r in self.asked if not isinstance(r, ask.ListIpcps | ask.ListNames | ask.RibRead)]
 
 
 @pytest.fixture

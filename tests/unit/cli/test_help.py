@@ -30,12 +30,15 @@ def test_help_fits_a_screen(menu: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_what_was_meant(word: str, meant: str) -> None:
     result = CliRunner().invoke(ouro, word.split())
     assert result.exit_code == 2
-    assert f"Did you mean '{meant}'?" in result.stderr
+    assert f'Did you mean "{meant}"?' in result.stderr
 
 
 def test_unknown_keys_are_answered_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ipcp", "list", "nme", "x"]) == 1
-    assert capsys.readouterr() == ('"nme" is unknown, try "irm ipcp list".\n', "Known: type, name, layer.\n")
+    assert capsys.readouterr() == (
+        '"nme" is unknown, try "irm ipcp list".\n',
+        'Known: type, name, layer. Did you mean "name"?\n',
+    )
 
 
 def test_a_failure_shows_one_line_of_usage(irm: Any, capsys: pytest.CaptureFixture[str]) -> None:

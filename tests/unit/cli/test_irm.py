@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from ouro_core.cli import status
+from ouro_core.cli.irm import menu as menu_of
 from ouro_core.cli.irm import run
+from ouro_core.cli.session import run_menu
 from ouro_core.model.errors import IpcpError, NotFound, NotPermitted
 from ouro_core.model.irm_requests import (
     BindIpcp,
@@ -160,9 +164,10 @@ def test_create_and_destroy(irm: Any, out: Out) -> None:
     assert irm.changes()[-1] == DestroyIpcp(1)
     assert sh("ipcp destroy name a") == 1, "there are no IPCPs at all"
     irm.add("b")
+    out()
     assert sh("ipcp destroy name a") == 0
     assert len(irm.ipcps) == 1
-    assert out()[0] == ""
+    assert out() == ("", 'Nothing to do: no IPCP is called "a"; see: irm ipcp list\n')
 
 
 def test_create_takes_types_in_full(irm: Any, out: Out) -> None:
@@ -265,6 +270,7 @@ def test_connect_both_components(irm: Any, out: Out) -> None:
     assert irm.changes() == [ConnectIpcp(1, "b", "Data Transfer", RAW)]
     assert out()[0] == "Unknown QoS cube, defaulting to raw.\n"
     irm.asked.clear()
+    irm.views["a"] = {"connected": {"b": ["Data Transfer", "Management"]}}
     assert sh("ipcp disconnect name a dst b") == 0
     assert irm.changes() == [DisconnectIpcp(1, "b", "Data Transfer"), DisconnectIpcp(1, "b", "Management")]
     assert sh("ipcp connect name zz dst b") == 1
@@ -305,6 +311,40 @@ def test_register_by_patterns(irm: Any, out: Out) -> None:
     assert sh("name register n ipcp zz") == 0
     assert out()[0] == ""
     assert sh("name register n") == 1
+
+
+def test_nothing_to_do(irm: Any, out: Out) -> None:
+    """No error of `irm`, as in the prototype, which still asks; an error of `ouro`."""
+    irm.add("a", "unicast", "net")
+    irm.views["a"] = {"registered": ["n"], "connected": {"c%2Fd": ["Management"]}}
+    for line, why in (
+        ("name unregister m ipcp *", '"m" is not registered with a'),
+        ("name unregister n layer zz", 'no IPCP or layer matches "zz"'),
+        ("name register n layer zz", 'no IPCP or layer matches "zz"'),
+        ("ipcp disconnect name a dst b", 'a did not connect with "b", but with: c%2Fd'),
+        ("ipcp disconnect name a dst c/d component dt", 'a did not connect with "c/d"'),
+        ("ipcp destroy name b", 'no IPCP is called "b"'),
+    ):
+        assert run(line.split()) == 0
+        assert run(line.split(), "ouro irm") == 0
+        stdout, stderr = out()
+        assert (stdout, stderr.count(f"Nothing to do: {why}")) == ("", 2)
+        menu, *words = line.split()
+        assert run_menu(menu_of(menu), words, "ouro") == 1
+        stdout, stderr = out()
+        assert stdout == ""
+        assert stderr.startswith(why)
+    assert irm.changes().count(UnregName("m", 1)) == irm.changes().count(DisconnectIpcp(1, "b", "Management")) == 3
+    for line in ("name unregister n ipcp a", "ipcp disconnect name a dst c/d"):
+        menu, *words = line.split()
+        assert run_menu(menu_of(menu), words, "ouro") == 0
+        assert out() == ("", "")
+
+
+def test_what_was_meant(out: Out) -> None:
+    for line, meant in (("nmae list", "name"), ("ipcp boostrap", "bootstrap"), ("ipcp create nmae a", "name")):
+        assert run(line.split()) == 1
+        assert out()[1].endswith(f' Did you mean "{meant}"?\n')
 
 
 def test_bind_program(irm: Any, out: Out, tmp_path: Path) -> None:
@@ -385,7 +425,7 @@ SHOWN = """\
 info
     name  l1
     type  local
-    hash
+    hash  none
 flows
     7
         state  ALLOCATED
@@ -414,3 +454,25 @@ def test_show_of_an_unknown_ipcp(irm: Any, out: Out) -> None:
     assert sh("ipcp show nobody") == 1
     assert 'no IPCP is called "nobody"' in out()[1]
     assert sh("ipcp show") == 1
+
+
+def test_status_waits_for_the_configuration(irm: Any, out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    irm.status["configured"] = False
+    assert sh("status") == 0
+    assert "still being configured" in out()[0]
+    threading.Timer(0.2, lambda: irm.status.update(configured=True)).start()
+    assert sh("status --wait") == 0
+    assert "still being configured" not in out()[0]
+    irm.status["configured"] = False
+    monkeypatch.setattr(status, "_PATIENCE", 0.2)
+    assert sh("status --json --wait") == 1
+    assert "configuration file" in json.loads(out()[0])["error"]
+
+
+@pytest.mark.usefixtures("no_irm")
+def test_status_does_not_wait_for_ever(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_PATIENCE", 0.2)
+    assert sh("status --wait") == 1
+    stdout, stderr = out()
+    assert stdout == NO_IRMD
+    assert "ouro irmd" in stderr

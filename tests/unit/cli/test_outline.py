@@ -10,12 +10,13 @@ def test_what_has_lines_is_below_its_key() -> None:
             "database": "DHT database:\n\nKey: x\n  value\n",
             "hashes": ["a", "b"],
             "names": [],
+            "server": "",
         }
     }
     assert list(outline(tree)) == [
         "dht",
         "    contacts",
-        "        id ab, rtt null",
+        "        id ab, rtt none",
         "        id cd, rtt 0.5",
         "    database",
         "        DHT database:",
@@ -24,4 +25,5 @@ def test_what_has_lines_is_below_its_key() -> None:
         "          value",
         "    hashes    a, b",
         "    names     none",
+        "    server    none",
     ]

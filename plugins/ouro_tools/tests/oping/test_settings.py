@@ -41,6 +41,11 @@ def test_values_are_corrected(line: str, attribute: str, value: object, remark: 
     assert s.remarks == (remark,)
 
 
+def test_an_unknown_qos_is_answered_with_those_there_are() -> None:
+    assert client("-q frob").hint == 'qos "frob" is not known; known: raw, best, video, voice, data.'
+    assert client("-q voice").hint == client("").hint == ""
+
+
 @pytest.mark.parametrize(
     ("line", "count"),
     [("-d 2s -i 10", 200), ("-d 2s -i 0 -c 5", 20_000), ("-d 0 -c 5", 5), ("-c 9999999999", 2147483647)],

@@ -35,6 +35,8 @@ def run(words: Sequence[str]) -> int:
         return 1
     for remark in settings.remarks:
         say(remark)
+    if settings.hint:
+        say(settings.hint, error=True)
     if settings.listen:
         from .server import serve
 

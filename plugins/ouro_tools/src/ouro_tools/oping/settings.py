@@ -47,7 +47,7 @@ _MAX_COUNT: Final = 2**31 - 1
 
 @frozen
 class Settings:
-    """What to do. Times in milliseconds. `remarks` are lines to print first."""
+    """What to do. Times in milliseconds. `remarks` are lines to print first, `hint` is one for standard error."""
 
     name: str = ""
     listen: bool = False
@@ -62,6 +62,7 @@ class Settings:
     quiet: bool = False
     timeofday: bool = False
     remarks: tuple[str, ...] = field(default=())
+    hint: str = ""
 
 
 def parse(words: Sequence[str]) -> Settings:
@@ -89,6 +90,7 @@ def parse(words: Sequence[str]) -> Settings:
         size=min(max(size, MIN_SIZE), MAX_SIZE),
         qos=QOS_BY_NAME.get(qos, RAW),
         remarks=tuple(remarks),
+        hint="" if qos in QOS_BY_NAME else f'qos "{qos}" is not known; known: {", ".join(QOS_BY_NAME)}.',
         **{flag: flag in given for flag in set(_FLAGS.values())},
     )
 
