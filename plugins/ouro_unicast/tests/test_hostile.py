@@ -230,6 +230,15 @@ async def test_a_flood_of_link_state_updates(line: Net) -> None:
     await transfer.close()
 
 
+async def test_a_directory_that_says_more_than_there_is_room_for(line: Net) -> None:
+    """What is too much is dropped; nobody is out of reach for it."""
+    ipcp = next(i for i in await line.node.irm.list_ipcps() if i.name == "a")
+    before = await line.node.irm.ask_ipcp(ipcp, "directory", "shout", "0")
+    assert len(before["members"]) == 1
+    await line.node.irm.ask_ipcp(ipcp, "directory", "shout", "20000")
+    assert await line.node.irm.ask_ipcp(ipcp, "directory", "shout", "0") == before
+
+
 async def test_a_flood_of_flow_requests(line: Net) -> None:
     """For names that nobody has, and for one that somebody has and does not accept for."""
     management, transfer, address = await neighbour(line)

@@ -94,6 +94,15 @@ class FloodDirectory(DirectoryPolicy):
             for own in self._here:
                 self._say(source, b"+", own)
 
+    def ask(self, words: Sequence[str], now: float) -> int:
+        """`shout N`: to say N things to every member at once. Tells the members that are in reach."""
+        for _ in range(int(words[1])):
+            for member in self._members:
+                self._say(member, b"-", b"")
+        self._queries += 1
+        self._output.append(DirectoryReport(self._queries, {"members": sorted(self._members)}))
+        return self._queries
+
     def next_timeout(self) -> float | None:
         return None
 

@@ -14,6 +14,7 @@ lost each other meet again.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Final
 
 from .debug import show_address
@@ -90,7 +91,8 @@ class Membership:
     # ------------------------------------------------------------ low on contacts
 
     def _few(self, enough: int) -> bool:
-        return self._member.table.usable() < enough
+        usable = (entry for entry in self._member.table if not entry.bad)
+        return next(islice(usable, enough - 1, None), None) is None
 
     def _seek(self, now: float) -> None:
         """Ask until somebody answers."""

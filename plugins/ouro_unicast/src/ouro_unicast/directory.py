@@ -105,7 +105,7 @@ class Directory:
                     _settle(self._queries.get(item.query), item)
                 elif isinstance(item, DirectoryReport):
                     _settle(self._questions.get(item.question), item)
-                elif not self._component.send(item.address, item.data):
+                elif not self._component.send(item.address, item.data) and not self._transfer.reaches(item.address):
                     self.policy.peer_down(item.address, self._loop.time())
         self._timer.arm()
 
