@@ -85,6 +85,25 @@ def test_unregistered_names_are_taken_back(lone: Any) -> None:
     assert serve(lone, known, 3000.0) == []
 
 
+def test_whoever_was_given_a_name_is_told_that_it_is_taken_back(lone: Any) -> None:
+    """Also those that were slow when it was published again; but not those that forgot it long ago."""
+    known = lone.meet(3)
+    key = lone.key()
+    lone.dht.register(key, lone.now)
+    assert {a for a, _ in stores(lone.collect())} == {c.address for c in known}
+    slow, *others = known
+    assert {a for a, _ in serve(lone, others, 3.0)} == {c.address for c in others}
+    lone.dht.unregister(key, lone.now)
+    assert {a for a, m in stores(lone.collect()) if m.withdraw} == {c.address for c in known}
+
+    lone.dht.register(key, lone.now)
+    lone.collect()
+    serve(lone, others, 100.0)
+    lone.take(Request(slow, lone.key(), 1, ouro=True))  # it is still there
+    lone.dht.unregister(key, lone.now)
+    assert {a for a, m in stores(lone.collect()) if m.withdraw} == {c.address for c in others}
+
+
 def test_nodes_of_the_prototype_are_not_bothered_with_withdrawals(lone: Any) -> None:
     known = lone.meet(3, ouro=False)
     key = lone.key()

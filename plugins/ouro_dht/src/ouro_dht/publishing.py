@@ -41,19 +41,27 @@ _NEWCOMERS: Final = 64
 
 
 class _Own:
-    """A name registered here. `published`: as told last, seconds since 1970; `holders`: who was given it; `pause`: half
-    the time to the next publication while too few hold it.
+    """A name registered here. `published`: as told last, seconds since 1970; `holders`: who was given it the last time;
+    `earlier`: who was given it before, and until when it is theirs; `pause`: half of the time to the next publication
+    while too few hold it.
     """
 
-    __slots__ = ("expiry", "holders", "pause", "published", "queued", "timer")
+    __slots__ = ("earlier", "expiry", "holders", "pause", "published", "queued", "timer")
 
     def __init__(self, published: int) -> None:
         self.published = published
         self.expiry = 0
         self.pause = _AGAIN
         self.holders: dict[Contact, None] = {}
+        self.earlier: dict[Contact, int] = {}
         self.queued = False
         self.timer: Timer | None = None
+
+    def begin(self, unix: int) -> None:
+        """It is published anew."""
+        self.earlier = {holder: end for holder, end in self.earlier.items() if end >= unix}
+        self.earlier.update(dict.fromkeys(self.holders, self.expiry))
+        self.holders = {}
 
 
 class Publishing:
@@ -103,7 +111,7 @@ class Publishing:
         if len(self._withdrawn) > 4096:
             self._withdrawn.popitem(last=False)
         member.counters.withdrawn += 1
-        for holder in own.holders:
+        for holder in {**own.earlier, **own.holders}:
             self._withdraw(key, holder, own.published)
         return True
 
@@ -168,7 +176,7 @@ class Publishing:
     def _place(self, lookup: Lookup, own: _Own, now: float) -> None:
         member = self._member
         closest = lookup.closest()[: member.config.dht_k]
-        own.holders = {}
+        own.begin(int(member.unix_time(now)))
         self._lease(own, member.config.lease, now)
         for contact in self._targets(closest, now):
             self._store(lookup.key, own, contact)
