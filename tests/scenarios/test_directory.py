@@ -2,17 +2,16 @@
 
 import itertools
 import json
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
-from ouro_core import Irm
 from ouro_core.model.errors import OuroError
 from ouro_core.model.names import HashAlgorithm, hash_name
-from ouro_core.testing.host import Host, eventually
+from ouro_core.testing.host import eventually
+
+from .members import WAIT, Members, members_of
 
 pytest.importorskip("ouro_udp")
 pytest.importorskip("ouro_unicast")
@@ -20,55 +19,11 @@ pytest.importorskip("ouro_dht")
 
 DAEMONS = 8
 NAMES = 100
-WAIT = 60.0
-_PORT = 20_000 + os.getpid() * 11 % 20_000
-
-
-class Members:
-    """Daemons, each with a member `m<number>` of the layer `net`, in a tree: member n is connected to (n - 1) // 2."""
-
-    def __init__(self, hosts: list[Host]) -> None:
-        self.hosts = hosts
-        self.irms = [Irm(host.runtime / "irm.sock") for host in hosts]
-
-    def build(self) -> None:
-        everybody = ",".join(f"m{i}=127.0.78.{i + 1}" for i in range(len(self.hosts)))
-        for i, irm in enumerate(self.irms):
-            options = {"ip": f"127.0.78.{i + 1}", "port": _PORT, "peers": everybody}
-            irm.autoboot("udp", "udp4", "lower", options, bind=False)
-            irm.create_ipcp(f"m{i}", "unicast")
-            irm.bind_ipcp(f"m{i}", f"m{i}")
-            irm.reg_name(f"m{i}", "udp")
-            if i == 0:
-                irm.bootstrap_ipcp("m0", "net", {"dht_t_refresh": 60})
-            else:
-                irm.enroll_ipcp(f"m{i}", f"m{(i - 1) // 2}")
-                irm.connect_ipcp(f"m{i}", f"m{(i - 1) // 2}")
-        for i in range(len(self.hosts)):
-            eventually(lambda i=i: self.state(i)["usable"] >= 7, WAIT, f"member {i} knows the others")
-
-    def dht(self, i: int, path: str) -> object:
-        return self.irms[i].rib_read(f"ipcps/m{i}/member/directory/dht/{path}")
-
-    def state(self, i: int) -> dict[str, int]:
-        found = self.dht(i, "state")
-        assert isinstance(found, dict)
-        return found
-
-    def lookup(self, i: int, name: str) -> list[int]:
-        """Addresses that a lookup through a member gives."""
-        key = hash_name(name, HashAlgorithm.SHA3_256).hex()
-        report = self.irms[i].ask_ipcp(f"m{i}", "directory", "lookup", key)
-        return [v["address"] for v in report["values"] or report["held_here"]]
 
 
 @pytest.fixture(scope="module")
 def members() -> Iterator[Members]:
-    with ExitStack() as stack:
-        made = Members([stack.enter_context(Host()) for _ in range(DAEMONS)])
-        for irm in made.irms:
-            stack.enter_context(irm)
-        made.build()
+    with members_of(DAEMONS, "127.0.78") as made:
         yield made
 
 
