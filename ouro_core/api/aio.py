@@ -33,7 +33,7 @@ from ouro_core.rpc.blocking import connect
 from ouro_core.rpc.channel import Channel
 from ouro_core.rpc.fds import close_grants
 
-from .flow import FlowBase, accept_request, alloc_request, attach, join_request, load_suite
+from .flow import FlowBase, accept_request, alloc_request, attach, join_request, load_suite, text
 from .process import Process, current
 from .watches import Watches
 
@@ -445,8 +445,9 @@ async def announce(*names: str) -> None:
     """Make this process known to the IRMd, which allocations do by themselves, and bind it to `names`; as
     `ouro_core.announce`, without holding the loop up. One announcement is for both.
     """
+    checked = [text("name", name) for name in names]
     channel = (await _client()).channel
-    for name in names:
+    for name in checked:
         try:
             await channel.call(BindProcess(os.getpid(), name))
         except Exists:

@@ -43,6 +43,7 @@ __all__ = [
     "join_request",
     "load_suite",
     "plugin_host",
+    "text",
 ]
 
 Access: TypeAlias = Literal["r", "w", "rw"]
@@ -87,7 +88,7 @@ def alloc_request(name: str, qos: QosSpec | None, timeout: float | None, data: B
     spec = RAW if qos is None else qos
     if not isinstance(spec, QosSpec):
         raise TypeError(f"qos is {spec!r:.80}; it needs a QosSpec, such as ouro_core.RAW, or None")
-    return FlowAlloc(_text("name", name), spec, _seconds(timeout), _bytes(data))
+    return FlowAlloc(text("name", name), spec, _seconds(timeout), _bytes(data))
 
 
 def accept_request(timeout: float | None, data: Buffer) -> FlowAccept:
@@ -97,10 +98,11 @@ def accept_request(timeout: float | None, data: Buffer) -> FlowAccept:
 
 def join_request(layer: str, timeout: float | None) -> FlowJoin:
     """Those of a `flow_join`."""
-    return FlowJoin(_text("layer", layer), _seconds(timeout))
+    return FlowJoin(text("layer", layer), _seconds(timeout))
 
 
-def _text(what: str, value: object) -> str:
+def text(what: str, value: object) -> str:
+    """A str, or TypeError."""
     if not isinstance(value, str):
         raise TypeError(f"{what} is {value!r:.80}; it needs a str")
     return value

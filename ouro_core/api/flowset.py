@@ -46,6 +46,8 @@ class FlowSet:
         """
         events = self._events_for(flow._client)
         if flow._set is not None:
+            if flow._set is flow._own:
+                raise NotPermitted(f"flow {flow.flow_id} is with a selector, or whoever asked for its fileno()")
             raise NotPermitted(f"flow {flow.flow_id} is in a set already; remove it there first")
         if flow._path is not flow._end:
             self._staged.add(flow._end)

@@ -42,7 +42,7 @@ from ouro_core.rpc.blocking import BlockingChannel, connect
 from ouro_core.rpc.paths import irm_socket
 from ouro_core.wire.control import Frame, Kind, decode
 
-from .flow import Flow, accept_request, alloc_request, attach, join_request, plugin_host
+from .flow import Flow, accept_request, alloc_request, attach, join_request, plugin_host, text
 from .signals import interruptible, undisturbed
 from .watches import Keeper
 
@@ -343,8 +343,9 @@ def announce(*names: str) -> None:
     A server that calls this with its name needs nobody to bind it. IrmdError; NotPermitted: a name belongs to somebody
     else and is not open.
     """
+    checked = [text("name", name) for name in names]
     process = current()
-    for name in names:
+    for name in checked:
         process.bind(name)
 
 

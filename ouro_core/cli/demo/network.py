@@ -111,7 +111,7 @@ class _Network:
             irm = self._nodes[host].irm
             name = "left" if host > left else "right"
             link = f"link{left + 1}{left + 2}"
-            self._typed(f'await h{host + 1}.irm.autoboot("{name}", "udp4", "{link}", …)', f"{mine} to {theirs}")
+            self._typed(f'await h{host + 1}.irm.autoboot("{name}", "udp4", "{link}", …)', f"port {mine} to {theirs}")
             await irm.autoboot(name, "udp4", link, options, bind=False)
 
     async def _cut(self, left: int) -> None:

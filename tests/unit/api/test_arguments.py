@@ -1,5 +1,6 @@
 """What is wrong with a call is said at once, by name; an attribute that is misspelt is no attribute."""
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from ouro_core import (
     Node,
     QosSpec,
     State,
+    aio,
+    announce,
     flow_accept,
     flow_alloc,
     flow_join,
@@ -30,6 +33,8 @@ from .conftest import Pair
         (lambda: flow_alloc("e", RAW, "1"), "timeout is '1'; it needs seconds"),  # type: ignore[arg-type]
         (lambda: flow_alloc("e", data="x"), "data is 'x'; it needs bytes"),  # type: ignore[arg-type]
         (lambda: flow_accept("e"), "timeout is 'e'"),  # type: ignore[arg-type]
+        (lambda: announce("e", b"e"), "name is b'e'; it needs a str"),  # type: ignore[arg-type]
+        (lambda: asyncio.run(aio.announce(["e"])), "name is .'e'.; it needs a str"),  # type: ignore[arg-type]
         (lambda: flow_join(b"layer"), "layer is b'layer'"),  # type: ignore[arg-type]
         (lambda: QosSpec(loss="0"), "loss is '0'; it needs an int"),  # type: ignore[arg-type]
     ],

@@ -434,7 +434,7 @@ def test_descriptor_of_a_flow(make_pair: MakePair, kind: Kind) -> None:
     assert not readable(fd)
     a.write(b"2")
     assert readable(fd, 10), "armed again"
-    with pytest.raises(NotPermitted):
+    with pytest.raises(NotPermitted, match="selector"):
         FlowSet([b])
     b.close()
     with pytest.raises(BadDescriptor):
