@@ -68,6 +68,7 @@ def test_a_recorded_enrolment(plugins: PluginHost) -> None:
         {"routing": "lfa", "congestion": "none", "max_ttl": "255"},
         {"routing": "ecmp", "ls_t_recalc": "1", "ls_t_update": "2", "ls_t_timeo": "5"},
         {"directory": "DHT", "dht_alpha": "5", "dht_k": "20"},
+        {"dht_prototype": "off"},
     ],
 )
 def test_options_arrive_at_policies(plugins: PluginHost, options: dict[str, str]) -> None:
@@ -81,6 +82,7 @@ def test_options_arrive_at_policies(plugins: PluginHost, options: dict[str, str]
     assert chosen.congestion.name == config.congestion
     assert chosen.routing_config.ls_t_timeo == config.ls_t_timeo
     assert chosen.directory_config.dht_k == config.dht_k
+    assert chosen.directory_config.dht_prototype == config.dht_prototype
     assert parse_config(UnicastConfig, to_text(config)) == config
 
 

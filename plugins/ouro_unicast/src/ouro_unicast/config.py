@@ -14,7 +14,7 @@ from attrs import frozen
 
 from ouro_core.contracts.directory import DirectoryPolicy
 from ouro_core.contracts.ipcp import Registrations
-from ouro_core.model.config import integer, option, options, parse_config, to_text
+from ouro_core.model.config import choice, integer, option, options, parse_config, to_text
 from ouro_core.model.errors import ConfigError
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import HashAlgorithm, check_name
@@ -68,6 +68,7 @@ class UnicastConfig:
     dht_t_expire: int = option(86400, parse=integer(10, 86400), unit="s", help="after which an entry is forgotten")
     dht_t_refresh: int = option(900, parse=integer(3, 3600), unit="s", help="between looks at the neighbourhood")
     dht_t_replicate: int = option(900, parse=integer(3, 3600), unit="s", help="between copies of entries to others")
+    dht_prototype: str = option("auto", parse=choice("auto", "on", "off"), help="help nodes of the prototype")
     routing: str = option("link_state", parse=_routing_word, help="routing: link_state, lfa, ecmp")
     routing_options: str = option("", parse=_pairs, help="parameters of another distribution's routing: key=value,...")
     ls_t_timeo: int = option(60, parse=integer(1, _U32), unit="s", help="after which a link is taken for gone")
