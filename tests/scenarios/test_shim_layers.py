@@ -146,7 +146,9 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 def test_a_server_that_never_accepts_is_in_nobodys_way(pair: Pair) -> None:
-    """Fifty others do (twenty over `eth-llc`). Each has its flows, one after the other, while requests wait for the one that sleeps."""
+    """Fifty others do (twenty over `eth-llc`). Each has its flows, one after the other, while requests wait for the one
+    that sleeps.
+    """
     names = [f"awake{n}" for n in range(20 if pair.type == "eth-llc" else 50)]  # it has 62 endpoints
     pair.serve(*names)
     pair.serve("asleep", program=ASLEEP)
