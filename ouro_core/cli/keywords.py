@@ -1,6 +1,7 @@
 """The grammar of `irm`: words that may be abbreviated, options as `key value` pairs (spec: irmd.md 11).
 
-A word stands for the first entry of a table that begins with it, so the order of a table is part of the grammar.
+A word stands for the entry of a table that it is, or else for the first one that begins with it, so the order of a
+table is part of the grammar.
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,8 +68,12 @@ REST: Final = "--"
 
 
 def match(word: str, table: Iterable[str]) -> str | None:
-    """The first entry of which `word` is a prefix. No word at all stands for nothing."""
-    return next((entry for entry in table if word and entry.startswith(word)), None)
+    """The entry `word`, or else the first of which it is a prefix. No word at all stands for nothing.
+
+    In the prototype's tables no entry stands behind one that it abbreviates; those of plugins may: `dir`, `directory`.
+    """
+    entries = [entry for entry in table if word and entry.startswith(word)]
+    return word if word in entries else next(iter(entries), None)
 
 
 def meant(word: str, table: Iterable[str]) -> str:

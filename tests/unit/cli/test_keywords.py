@@ -34,6 +34,14 @@ def test_abbreviations_of_bootstrap(word: str, entry: str | None) -> None:
     assert match(word, BOOTSTRAP) == entry
 
 
+def test_a_whole_word_stands_for_itself() -> None:
+    """Also behind a longer one, where a type of IPCP has an option that abbreviates another type's."""
+    words = (*BOOTSTRAP, "dir")
+    assert match("dir", words) == "dir"
+    assert match("di", words) == match("dire", words) == "directory"
+    assert all(match(word, words) == word for word in words)
+
+
 def test_pairs_flags_and_the_rest() -> None:
     keys = (Keyword("program"), Keyword("name"), Keyword("auto", flag=True, exact=True))
     given = parse(["prog", "/bin/cat", "n", "a", "auto", "n", "b", "--", "name", "-u"], keys, "{}?", rest=True)
