@@ -68,14 +68,14 @@ class PumpProgram:
     management: tuple[Match, ...] = ()  # all of: the frame is management
     management_min: int = 0  # payload bytes; shorter: short
     source: Source | None = None
-    addressed: bool = False  # frames carry a socket address (recvfrom/sendto)
+    addressed: bool = False  # frames carry a socket address (recvfrom/sendto): sockaddr_in or sockaddr_in6, no other
     pad_to: int = 0  # zeros up to this frame size when sending
     send_flags: int = 0  # sendmsg flags
     join: bool = True  # where it can (UDP), the kernel takes and gives several datagrams at once; the wire is the same
     copy_break: int = 256  # received payloads up to this move to a small block
     management_queue: int = 256  # frames; more are dropped: management_dropped
-    stall: float = 0.002  # section 4.3
-    stall_alone: float = 0.050
+    stall: float = 0.002  # s that it waits for the full ring of a reader (docs/explanation/packets.md 4.3), ...
+    stall_alone: float = 0.050  # ... and where that reader's flow is the only one
 
 
 @frozen
@@ -83,7 +83,7 @@ class Route:
     """How to reach a flow's peer, and from where it must speak."""
 
     header: bytes  # complete, length field zero
-    to: bytes = b""  # raw sockaddr when `addressed`
+    to: bytes = b""  # raw sockaddr_in or sockaddr_in6 when `addressed`, else empty
     source: bytes = b""  # what `PumpProgram.source` must give; empty: not checked
 
 

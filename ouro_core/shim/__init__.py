@@ -11,7 +11,10 @@ A type of one's own brings
     a medium   `Medium`: its socket, the `PumpProgram` and the `Route`s, how a message is sent
     an IPCP    a subclass of `ShimIpcp`: `open` makes the medium, `lookup` finds a hash that the directory does not have
 
-`plugins/ouro_eth` is one; its management adds queries for names to that of here.
+`plugins/ouro_eth` is one; its management adds queries for names to that of here. A type whose names are found some
+other way, in a file or by a name service, needs no management of its own: `lookup` asks there, and `reg` and `unreg`
+are overridden to say it there, after `super()`'s. `ouro_core.testing.shim` has kits for codec and medium,
+`ouro_core.testing.ipcp` the one for the whole type.
 """
 
 from .directory import Directory

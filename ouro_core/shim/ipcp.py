@@ -5,6 +5,7 @@ import errno
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Hashable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from random import SystemRandom
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -92,8 +93,11 @@ class ShimIpcp(Ipcp, Generic[A]):
 
     @abstractmethod
     async def lookup(self, hash: bytes) -> bool:
-        """Find a hash that `management.directory` does not have, and make it learn. May take seconds; cancelled when
-        the IRM has waited long enough, and what is found later should be learnt all the same.
+        """Find a hash that `management.directory` does not have, and make it learn; whether it was found. May take
+        seconds; cancelled when the IRM has waited long enough, and what is found later should be learnt all the same.
+
+        `management.directory.learn(hash, address)` for each host that has it, the best last. A host that does not
+        answer, or cannot be sent to, is forgotten, and the next allocation asks here again.
         """
 
     def make_management(self, medium: Medium[A]) -> Management[A]:
@@ -109,14 +113,13 @@ class ShimIpcp(Ipcp, Generic[A]):
     # ------------------------------------------------------------ life
 
     async def bootstrap(self, layer: LayerInfo, config: Any) -> LayerInfo:
-        medium = await self.open(layer, config)
-        try:
-            self.pump = self.ctx.packets.pump(medium.program, medium.fd)
-        except BaseException:
-            medium.close()
-            raise
-        self.medium = medium
-        self.management = self.make_management(medium)
+        with ExitStack() as undo:
+            self.medium = await self.open(layer, config)
+            undo.callback(self.medium.close)
+            self.pump = self.ctx.packets.pump(self.medium.program, self.medium.fd)
+            undo.callback(self.pump.stop)
+            self.management = self.make_management(self.medium)
+            undo.pop_all()
         self._running = True
         self._loop.add_reader(self.pump.fileno(), self._news)
         self._publish()
@@ -253,12 +256,19 @@ class ShimIpcp(Ipcp, Generic[A]):
         except Exception as e:
             self.medium.endpoints.free(eid)
             self.ctx.flow_closed(flow.id)
-            self._refuse(request, e if isinstance(e, OuroError) else IpcpError(f"the flow cannot be bound: {e!r}"))
+            self._refuse(request, self._fault(request.peer, e))
             return
         self._established(_Flow(flow, eid, request.peer, request.eid))
         if not self.management.accept(request, eid, arrived.data, self._loop.time()):
             self.ctx.flow_closed(flow.id)
         self.run()
+
+    def _fault(self, peer: A, error: Exception) -> OuroError:
+        """What kept a flow from being bound. Said here, where it can be mended: the far end gets the number alone."""
+        known = isinstance(error, OuroError)
+        text = f"a flow with {self.medium.show(peer)} cannot be bound to the pump: {error if known else repr(error)}"
+        self.ctx.log.error("%s", text, exc_info=None if known else error)
+        return error if isinstance(error, OuroError) else IpcpError(text)
 
     # ------------------------------------------------------------ the loop
 
@@ -342,8 +352,8 @@ class ShimIpcp(Ipcp, Generic[A]):
         self.ctx.log.debug("Flow reply, src eid %d, dst eid %d.", event.remote, event.eid)
         try:
             self.pump.set_route(event.eid, self.medium.route(event.peer, event.remote, event.eid))
-        except OuroError as e:
-            answer.set_exception(e)
+        except Exception as e:
+            answer.set_exception(self._fault(event.peer, e))
             return
         self._established(_Flow(flow, event.eid, event.peer, event.remote))
         answer.set_result(event.data)

@@ -22,13 +22,20 @@ class Medium(ABC, Generic[A]):
     """
 
     fd: int
-    """The socket: bound, non-blocking. The pump reads it; `send` writes it beside the pump."""
+    """The socket: bound, non-blocking. The pump reads it; `send` writes it beside the pump.
+
+    What a pump cannot send to itself (a program that is `addressed` knows IPv4 and IPv6) takes a detour: `fd` is one
+    end of a `socket.socketpair(AF_UNIX, SOCK_DGRAM)`, headers say whom frames are for, and threads of the medium move
+    them between the other end and wherever they go.
+    """
     program: PumpProgram
     """What the pump does with it. `max_payload` says how long packets of flows may be."""
     codec: Codec
+    """Of the type's management messages: `read` and `send` deal with what stands around them."""
     endpoints: Endpoints
+    """Numbers of this member's endpoints: keys of the pump, so never 0 nor what `PumpProgram.management` matches."""
     max_message: int
-    """Longest management message, in bytes, that fits and that a node of the prototype takes."""
+    """Longest management message, in bytes, that fits and that a node of the prototype takes, if there may be any."""
 
     def room(self, peer: A) -> int:
         """Longest management message to a node of ours at `peer`, in bytes: what one fragment may fill."""
@@ -36,7 +43,9 @@ class Medium(ABC, Generic[A]):
 
     @abstractmethod
     def route(self, peer: A, remote: int, own: int) -> Route:
-        """How packets of a flow reach endpoint `remote` at `peer`, and what tells that one for `own` is from there."""
+        """How packets of a flow reach endpoint `remote` at `peer`, and what tells that one for `own` is from there.
+        What it raises ends the flow, and is logged here; the far end gets its number.
+        """
 
     @abstractmethod
     def read(self, frame: ManagementFrame) -> tuple[A, bytes]:
@@ -44,7 +53,9 @@ class Medium(ABC, Generic[A]):
 
     @abstractmethod
     def send(self, to: A, message: bytes) -> None:
-        """Send a management message, without waiting. OSError as the socket gives it: EAGAIN and ENOBUFS mean later."""
+        """Send a management message, without waiting. OSError as the socket gives it: EAGAIN and ENOBUFS mean later,
+        with any other the requests to `to` have failed.
+        """
 
     def trouble(self, number: int) -> str:
         """What is wrong when the socket does not send: `number` is its errno."""
