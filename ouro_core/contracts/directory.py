@@ -82,9 +82,12 @@ class DirectoryPolicy(ABC):
     """The word that configuration selects it by."""
     code: ClassVar[int]
     """Its number (`dir.pol`) in the configuration that travels at enrolment. The prototype knows 0, its DHT; others are
-    free."""
+    free, and no two policies may have the same: members that enrol know the policy by it."""
     Config: ClassVar[type] = NoConfig
-    """Frozen attrs class made with `ouro_core.model.config.option`; every member of the layer gets equal values."""
+    """Frozen attrs class made with `ouro_core.model.config.option`; every member of the layer gets equal values. Each
+    option has a default, for an administrator can set those alone whose keywords unicast layers have: `dht_alpha`,
+    `dht_k`, `dht_t_...`, `ls_t_...`.
+    """
 
     @classmethod
     @abstractmethod
@@ -101,7 +104,9 @@ class DirectoryPolicy(ABC):
 
     @abstractmethod
     def __init__(self, setup: DirectorySetup) -> None:
-        """A directory that knows nobody yet. ConfigError: the setup does not do for this policy."""
+        """A directory that knows nobody yet. It publishes its state below `setup.rib`. ConfigError: the setup does not
+        do for this policy.
+        """
 
     @abstractmethod
     def start(self, peers: Sequence[int], now: float) -> None:
@@ -119,7 +124,9 @@ class DirectoryPolicy(ABC):
 
     @abstractmethod
     def register(self, hash: bytes, now: float) -> None:
-        """From now on `hash` is at this member. Twice is harmless."""
+        """From now on `hash` is at this member. Twice is harmless. InvalidArgument: a hash of another length than
+        `DirectorySetup.hash` has.
+        """
 
     @abstractmethod
     def unregister(self, hash: bytes, now: float) -> None:
@@ -128,7 +135,7 @@ class DirectoryPolicy(ABC):
     @abstractmethod
     def query(self, hash: bytes, now: float) -> int:
         """Look `hash` up. The number stands in the one `DirectoryAnswer` to it, which may be there at once and comes
-        within two seconds.
+        within two seconds. Numbers are the policy's own, never used twice. InvalidArgument: as for `register`.
         """
 
     @abstractmethod

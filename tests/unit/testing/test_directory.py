@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
+from attrs import frozen
 
 from ouro_core.contracts.directory import (
     DirectoryAnswer,
@@ -13,6 +14,7 @@ from ouro_core.contracts.directory import (
     DirectorySetup,
 )
 from ouro_core.contracts.ipcp import NoConfig
+from ouro_core.model.config import option, text
 from ouro_core.model.errors import InvalidArgument, WireError
 from ouro_core.testing.directory import Directories, DirectoryContract
 
@@ -75,7 +77,7 @@ class Board(DirectoryPolicy):
         return self.last
 
     def cancel(self, query: int) -> None:
-        pass
+        self.out = [said for said in self.out if not (isinstance(said, DirectoryAnswer) and said.query == query)]
 
     def refused(self, hash: bytes, address: int, now: float) -> None:
         self.refusals[hash] = address
@@ -112,6 +114,28 @@ class Double(Board):
         return 2 * super().output()
 
 
+class Stubborn(Board):
+    """Answers what nobody waits for."""
+
+    def cancel(self, query: int) -> None:
+        pass
+
+
+class Lax(Board):
+    """Takes hashes of any length."""
+
+    def check(self, hash: bytes) -> bytes:
+        return hash
+
+
+class Hidden(Board):
+    """Shows nothing."""
+
+    def __init__(self, setup: DirectorySetup) -> None:
+        super().__init__(setup)
+        setup.rib.withdraw("board")
+
+
 class Forgetful(Board):
     """Knows names of this member alone."""
 
@@ -127,6 +151,9 @@ class Forgetful(Board):
         (Silent, "test_a_member_alone"),
         (Double, "test_a_member_alone"),
         (Forgetful, "test_what_was_registered_before_there_was_anybody"),
+        (Stubborn, "test_a_cancelled_query_is_not_answered"),
+        (Lax, "test_hashes_of_all_lengths"),
+        (Hidden, "test_its_state_is_in_the_rib"),
     ],
 )
 def test_the_kit_finds_what_is_wrong(policy: type[DirectoryPolicy], test: str) -> None:
@@ -134,8 +161,37 @@ def test_the_kit_finds_what_is_wrong(policy: type[DirectoryPolicy], test: str) -
         pass
 
     Kit.policy = policy
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
         getattr(Kit(), test)()
+
+
+class EverySecond(Board):
+    """Has numbers of its own for queries, and a configuration that must be given."""
+
+    @frozen
+    class Config:
+        word: str = option(parse=text(10), help="what stands on the board")
+
+    @classmethod
+    def encode_config(cls, config: Any, peer: int) -> bytes:
+        return peer.to_bytes(8, "big") + config.word.encode()
+
+    @classmethod
+    def decode_config(cls, data: bytes) -> tuple[Any, int]:
+        _, peer = Board.decode_config(data[:8])
+        try:
+            return cls.Config(data[8:].decode()), peer
+        except UnicodeDecodeError as e:
+            raise WireError(f"the word is no text: {e}") from e
+
+    def query(self, hash: bytes, now: float) -> int:
+        self.last += 1
+        return super().query(hash, now)
+
+
+class TestEverySecond(DirectoryContract):
+    policy = EverySecond
+    config = EverySecond.Config("word")
 
 
 def test_a_question_reaches_the_policy() -> None:

@@ -68,11 +68,12 @@ class RoutingPolicy(ABC):
     """The word that configuration selects it by."""
     pff: ClassVar[str] = "simple"
     """The PFF policy that its tables are made for: "simple" takes the first hop of each destination, "alternate" the
-    first that works, "multipath" all in turn.
+    first that works, "multipath" all in turn; or the name of another one, which every member must have too.
     """
     Config: ClassVar[type] = NoConfig
     """Frozen attrs class made with `ouro_core.model.config.option`; every member of the layer gets equal values:
-    those of `routing_options` at bootstrap, and of `ls_t_...` where it has such fields.
+    those of `routing_options` at bootstrap, and of `ls_t_...` where it has such fields. They travel as texts, so
+    `show` must be the reverse of `parse`; as `routing_options` separates them by commas, no text may have one.
     """
 
     def __init__(self, address: int, config: Any, rng: random.Random, rib: Publisher) -> None:
@@ -145,7 +146,8 @@ class RoutingPolicy(ABC):
 
 class PffPolicy(ABC):
     """Packet forwarding function: how the forwarder chooses among the next hops of a destination. Subclasses are what
-    `ouro_register_pff_policies` returns. Packets are forwarded natively: a policy makes the entries of the table.
+    `ouro_register_pff_policies` returns; they are made without arguments, once by each member. Packets are forwarded
+    natively: a policy makes the entries of the table, and has no parameters.
     """
 
     name: ClassVar[str]
@@ -154,7 +156,9 @@ class PffPolicy(ABC):
     @abstractmethod
     def group(self, ports: tuple[int, ...]) -> Group:
         """The entry for one destination. `ports`: those that lead there and work now, the best first; at least one, all
-        different. Called again for every destination whenever routing or the state of a port changes.
+        different. Called again for every destination whenever routing or the state of a port changes, so the answer
+        follows from `ports` alone: one drawn anew each time would be a new table each time. `Mode` says what can be
+        left to the forwarder, packet by packet.
         """
 
 
@@ -162,7 +166,9 @@ class PffPolicy(ABC):
 
 
 class AddressAuthority(ABC):
-    """Gives a member its address. Subclasses are what `ouro_register_address_authorities` returns."""
+    """Gives a member its address. Subclasses are what `ouro_register_address_authorities` returns. Layers have no
+    parameters for them: whatever ranges there are belong to the class.
+    """
 
     name: ClassVar[str]
     """The word that configuration selects it by."""
@@ -175,6 +181,9 @@ class AddressAuthority(ABC):
     def draw(self, entropy: Callable[[int], bytes], taken: Collection[int] = ()) -> int:
         """An address for this member: not 0 and none of `taken`. `entropy(n)` gives n random bytes that nobody can
         foresee. OutOfMemory when every address is taken.
+
+        A new member knows of few that are taken, at most of the one it enrols with: a range must be so much larger than
+        the layer that two members hardly draw the same.
         """
 
 
@@ -187,7 +196,7 @@ class CongestionSender(ABC):
     @abstractmethod
     def packet(self, size: int, now: int) -> int:
         """A packet of `size` payload bytes is to be sent, after those before it: how long it must wait, in ns from now;
-        0: not at all. More than a second counts as one.
+        0: not at all. More than a second counts as one. Never less than 0.
         """
 
     @abstractmethod
@@ -197,7 +206,8 @@ class CongestionSender(ABC):
 
 class CongestionPolicy(ABC):
     """Congestion avoidance of a layer. Subclasses are what `ouro_register_congestion_policies` returns; they
-    are made without arguments, once by each member.
+    are made without arguments, once by each member. Layers have no parameters for them: other numbers are another class
+    under another name.
 
     Forwarders mark packets, receivers average the marks and report them to the sender of the flow, which waits. All of
     this is numbers that the forwarder executes natively, but for the last: the sender may be code.

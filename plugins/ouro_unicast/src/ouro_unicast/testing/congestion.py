@@ -11,6 +11,7 @@
 from typing import ClassVar
 
 import pytest
+from attrs import evolve
 
 from ouro_core.builtin.heap import HeapPacketSystem
 from ouro_core.builtin.movers.window import Receiver, Sender
@@ -106,13 +107,17 @@ class CongestionContract:
     policy: ClassVar[type[CongestionPolicy]]
     packets: ClassVar[type[PacketSystem]] = HeapPacketSystem
     avoids: ClassVar[bool] = True
-    """Whether it avoids congestion at all."""
+    """Whether it avoids congestion at all. False: the queue may stay full, and flows need not share."""
+    uses: ClassVar[float] = 0.5 * 12_500_000
+    """Bytes a second that a flow alone gets at least of a link of 12.5 MB/s."""
 
     def test_a_forwarder_takes_its_numbers(self) -> None:
         policy = self.policy()
+        shift = policy.ecn_shift
+        assert shift is None or (isinstance(shift, int) and 0 <= shift < 32), "`ecn_shift` is None, or 0 to 31"
         bench = Bench(self.packets)
         try:
-            node = Node(bench, dt(1, window=policy.window))
+            node = Node(bench, evolve(dt(1, window=policy.window), ecn_shift=shift))
             node.forwarder.stop()
         finally:
             bench.close()
@@ -121,7 +126,10 @@ class CongestionContract:
         bottleneck = Bottleneck(self.policy())
         sender = self.policy().sender(0)
         if sender is not None:
-            assert all(sender.packet(1000, i * 10_000) >= 0 for i in range(1, 2000))
+            for i in range(1, 2000):
+                wait = sender.packet(1000, i * 10_000)
+                assert isinstance(wait, int), f"packet {i} has to wait for {wait!r}, which is no whole number of ns"
+                assert wait >= 0, f"packet {i} is to go {-wait} ns ago"
         bottleneck.run(20.0)
         assert bottleneck.delivered[0] > 0
 
@@ -141,7 +149,8 @@ class CongestionContract:
         bottleneck.run(10.0)
         before = bottleneck.delivered[0]
         bottleneck.run(20.0)
-        assert bottleneck.delivered[0] - before > 20 * 12_500_000 * 0.5
+        rate = (bottleneck.delivered[0] - before) / 20.0
+        assert rate > self.uses, f"a flow alone gets {rate:.0f} of 12500000 bytes/s; `uses` says how many it should"
 
     def test_the_queue_does_not_stay_full(self) -> None:
         if not self.avoids:
@@ -150,7 +159,7 @@ class CongestionContract:
         bottleneck.run(10.0)
         bottleneck.longest = 0.0
         bottleneck.run(20.0)
-        assert bottleneck.longest < 1000 * 1000
+        assert bottleneck.longest < 1000 * 1000, "the queue is full again and again; see `avoids`"
 
     def test_flows_share(self) -> None:
         """No flow gets less than a tenth of its part."""
@@ -161,4 +170,4 @@ class CongestionContract:
         before = list(bottleneck.delivered)
         bottleneck.run(40.0)
         got = [now - then for now, then in zip(bottleneck.delivered, before, strict=True)]
-        assert min(got) > sum(got) / 4 / 10
+        assert min(got) > sum(got) / 4 / 10, f"bytes of the four flows: {got}"

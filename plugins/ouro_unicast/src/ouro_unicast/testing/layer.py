@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from ouro_core.contracts.programs import Group, Mode
+from ouro_core.plugins import PluginHost
 from ouro_core.rib import Rib
 from ouro_core.testing.links import Link
 from ouro_core.testing.network import Network
@@ -307,7 +308,8 @@ def _pff(name: str) -> PffPolicy:
     for policy in pff.POLICIES:
         if policy.name == name:
             return policy()
-    raise ValueError(f'no PFF policy of this plugin is called "{name}"; give one as pff_policy')
+    chosen: type[PffPolicy] = PluginHost().get("pff_policies", name)  # says what is known, and what to install
+    return chosen()
 
 
 # ---------------------------------------------------------------- topologies, with addresses 1 to n

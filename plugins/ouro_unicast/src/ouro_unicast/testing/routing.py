@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ouro_core.model.config import options, parse_config
 from ouro_core.rib import Rib
 from ouro_core.testing.links import Faulty
 
-from ..contracts import RoutingPolicy, RoutingSend, RoutingTable
+from ..contracts import PffPolicy, RoutingPolicy, RoutingSend, RoutingTable
 from .layer import Links, VirtualLayer, grid, line, random_graph, ring, star, tree
 
 __all__ = ["RoutingContract"]
@@ -33,24 +34,45 @@ class RoutingContract:
     config: ClassVar[Any] = None
     """An instance of `policy.Config`; None: the defaults."""
     settles: ClassVar[float] = 30.0
-    """Seconds after which the tables of a layer are right, whatever happened before, if nothing happens any more."""
+    """Seconds after which the tables of a layer are right, whatever happened before, if nothing happens any more. A
+    policy that derives from `LinkStateRouting` needs 80: what was lost is missed when links grow old, `ls_t_timeo`.
+    """
     reacts: ClassVar[float] = 30.0
     """Seconds after which they are right when one link has failed, or come back, in a layer that had settled."""
     longest: ClassVar[int] = 1400
     """Bytes in a message."""
+    pff: ClassVar[type[PffPolicy] | None] = None
+    """The PFF policy that `policy.pff` names; None: the one that is installed under this name."""
 
     def layer(self, links: Links, **options: Any) -> VirtualLayer:
         """A layer with these links that has settled."""
-        layer = VirtualLayer(self.policy, self.config, **options)
-        for a, b in links:
-            layer.connect(a, b)
+        layer = self._layer(links, **options)
         layer.run(self.settles)
         return layer
 
+    def _layer(self, links: Links, **options: Any) -> VirtualLayer:
+        forwarding = None if self.pff is None else self.pff()
+        layer = VirtualLayer(self.policy, self.config, pff_policy=forwarding, **options)
+        for a, b in links:
+            layer.connect(a, b)
+        return layer
+
+    def _config(self) -> Any:
+        return parse_config(self.policy.Config, {}) if self.config is None else self.config
+
     def alone(self) -> RoutingPolicy:
         """A member with the address 1."""
-        config = self.policy.Config() if self.config is None else self.config
-        return self.policy(1, config, Random(1), Rib())
+        return self.policy(1, self._config(), Random(1), Rib())
+
+    # ------------------------------------------------------------ configuration
+
+    def test_the_configuration_travels(self) -> None:
+        """As texts, that `routing_options` can have."""
+        config = self._config()
+        for o in options(self.policy.Config):
+            value = getattr(config, o.name)
+            assert o.parse(o.text(value)) == value, f"`show` of {o.name} is not the reverse of `parse`"
+            assert "," not in o.text(value), f"routing_options cannot say {o.name}={o.text(value)}, for the commas"
 
     # ------------------------------------------------------------ tables
 
@@ -58,7 +80,7 @@ class RoutingContract:
     def test_everybody_reaches_everybody(self, form: str) -> None:
         layer = self.layer(FORMS[form])
         assert layer.faults() == []
-        assert all(layer.path(a, b) for a in layer.members for b in layer.members)
+        assert _without_path(layer) == []
 
     def test_a_member_that_joins_is_reached(self) -> None:
         layer = self.layer(line(4))
@@ -153,14 +175,12 @@ class RoutingContract:
         layer.fail(1, 2)
         layer.fail(5, 6)
         layer.run(3 * self.settles)
-        assert [layer.path(a, b) for a in layer.members for b in layer.members].count(None) == 0
+        assert _without_path(layer) == [], f"{3 * self.settles} s after the last failure; see `settles`"
 
     # ------------------------------------------------------------ messages
 
     def test_messages_fit_a_packet(self) -> None:
-        layer = VirtualLayer(self.policy, self.config)
-        for a, b in grid(4, 4):
-            layer.connect(a, b)
+        layer = self._layer(grid(4, 4))
         longest = 0
         for member in layer.members.values():
             receive = member.routing.receive
@@ -203,7 +223,7 @@ class RoutingContract:
             layer.network.wake(1)
             layer.run(0.001)
         layer.run(200.0)
-        assert [layer.path(a, b) for a in layer.members for b in layer.members].count(None) == 0
+        assert _without_path(layer) == []
 
     def test_a_message_over_no_connection(self) -> None:
         layer = self.layer(ring(4))
@@ -228,6 +248,11 @@ class RoutingContract:
         for now in (layer.now, layer.now + self.settles):
             routing.handle_timeout(now)
             assert all(said.connection != gone for said in routing.output() if isinstance(said, RoutingSend))
+
+
+def _without_path(layer: VirtualLayer) -> Links:
+    """Pairs of members of which the first cannot send to the second."""
+    return [(a, b) for a in layer.members for b in layer.members if layer.path(a, b) is None]
 
 
 def _messages(layer: VirtualLayer) -> list[bytes]:
