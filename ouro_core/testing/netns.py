@@ -112,6 +112,7 @@ def hub(namespace: Namespace, *devices: str) -> None:
         namespace.ip("link", "set", port, "master", "hub")
         namespace.ip("link", "set", port, "type", "bridge_slave", "learning", "off", "flood", "on")
         _wait(namespace, port, " state forwarding ")
+    namespace.ip("link", "set", "hub", "type", "bridge", "fdb_flush")  # what it had learnt before it was told not to
 
 
 def queue(namespace: Namespace, device: str, *words: str) -> str | None:

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -16,6 +17,7 @@ from ouro_core import Node
 from ouro_core.api.aio import AsyncFlow
 from ouro_core.model.errors import OuroError
 from ouro_core.model.names import HashAlgorithm, hash_name
+from ouro_core.model.qos import QosSpec
 
 WAIT = 20.0
 NAME = "a.name"
@@ -65,11 +67,11 @@ class Layer:
         """A counter, such as "frames/short"."""
         return int(await self.rib(node, path))
 
-    async def flow(self) -> tuple[AsyncFlow, AsyncFlow]:
+    async def flow(self, qos: QosSpec | None = None) -> tuple[AsyncFlow, AsyncFlow]:
         """(the client's end, the server's end) of a new one."""
         accepting = asyncio.ensure_future(self._accept())
         try:
-            return await self._alloc(), await asyncio.wait_for(accepting, WAIT)
+            return await self._alloc(qos), await asyncio.wait_for(accepting, WAIT)
         except BaseException:
             accepting.cancel()
             raise
@@ -80,12 +82,12 @@ class Layer:
             with contextlib.suppress(OuroError):
                 return await self.server.flow_accept()
 
-    async def _alloc(self) -> AsyncFlow:
+    async def _alloc(self, qos: QosSpec | None) -> AsyncFlow:
         """As clients do in a crowd: again."""
         deadline = time.monotonic() + WAIT
         while True:
             try:
-                return await self.client.flow_alloc(NAME, timeout=WAIT)
+                return await self.client.flow_alloc(NAME, qos, timeout=WAIT)
             except OuroError:
                 if time.monotonic() > deadline:
                     raise
@@ -127,14 +129,15 @@ class Layer:
 
 
 @contextlib.asynccontextmanager
-async def layer(type_name: str, neighbour: str = "v2", options: dict[str, Any] | None = None) -> AsyncIterator[Layer]:
-    """Of a type, on devices that are there."""
+async def layer(type_name: str, neighbour: str = "v2", security: Path | None = None) -> AsyncIterator[Layer]:
+    """Of a type, on devices that are there. `security`: files of both nodes."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind((neighbour, ETH_P_802_2 if type_name == "eth-llc" else 0xA000))
-        async with Node(direct=False) as client, Node(direct=False) as server:
+        nodes = [Node(direct=False, security=security) for _ in range(2)]
+        async with nodes[0] as client, nodes[1] as server:
             for node, device in ((client, "v0"), (server, "v1")):
                 await node.irm.create_ipcp("e", type_name)
-                await node.irm.bootstrap_ipcp("e", "layer", {"dev": device, **(options or {})})
+                await node.irm.bootstrap_ipcp("e", "layer", {"dev": device})
             await server.irm.reg_name(NAME, "e")
             await server.bind(NAME)
             yield Layer(type_name, client, server, sock)
