@@ -82,6 +82,30 @@ def test_the_commands(flood: None) -> None:
         assert 'layer "other"' in failed.stderr
 
 
+def test_the_picture_of_a_broadcast_layer() -> None:
+    with Host() as host:
+        host.ouro("ipcp", "bootstrap", "type", "local", "name", "lo", "layer", "lo")
+        host.ouro("ipcp", "bootstrap", "type", "broadcast", "name", "a", "layer", "news", "autobind")
+        host.ouro("name", "reg", "a", "layer", "lo")
+        for name, dst in (("b", "a"), ("c", "a")):
+            host.ouro("ipcp", "enroll", "name", name, "type", "broadcast", "layer", "news", "dst", dst, "autobind")
+            host.ouro("ipcp", "connect", "name", name, "dst", dst)
+        ids = {name: host.rib(f"ipcps/{name}/member/tree")["id"] for name in "abc"}
+        first, second = sorted((ids["b"], ids["c"]))
+
+        def seen() -> list[str]:
+            return host.ouro("layer", "graph", "news").splitlines()
+
+        whole = ["Layer news, seen by a", "", f"{ids['a']}  (here)", f"├─ {first}", f"└─ {second}"]
+        eventually(lambda: seen() == whole)
+        host.ouro("ipcp", "destroy", "name", "c")
+        eventually(lambda: seen() == [*whole[:3], f"└─ {ids['b']}"])
+        host.ouro("ipcp", "enroll", "name", "d", "type", "broadcast", "layer", "news", "dst", "a", "autobind")
+        host.ouro("name", "reg", "b", "layer", "lo")
+        host.ouro("ipcp", "connect", "name", "d", "dst", "b")
+        eventually(lambda: seen() == [*whole[:3], f"└─ {ids['b']}  and 1 member behind it"])
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

@@ -54,7 +54,8 @@ def _broadcast(ipcp: IpcpInfo, seen: Any, as_json: bool) -> None:
     joined = {id: c["behind"] for id, c in tree["channels"].items() if c["joined"]}
     print(f"Layer {ipcp.layer_name}, seen by {ipcp.name}", "", f"{tree['id']}  (here)", sep="\n")
     for id, behind in sorted(joined.items()):
-        print(f"{'└─' if id == max(joined) else '├─'} {id}  and {_many(behind - 1, 'member')} behind it")
+        more = f"  and {_many(behind - 1, 'member')} behind it" if behind > 1 else ""
+        print(f"{'└─' if id == max(joined) else '├─'} {id}{more}")
 
 
 def _member(session: Session, name: str) -> tuple[IpcpInfo, Any]:
