@@ -70,9 +70,13 @@ def test_the_commands(members: Members) -> None:
     for words, why in (
         (("lookup", "m5", "nobody has this"), 'nobody in the layer has "nobody has this"'),
         (("lookup", "m9", "x"), 'no IPCP is called "m9"'),
-        (("lookup", "m5", "0x12"), "is no key"),
-        (("put", "m5", "x", "0"), "it needs a whole number from 1"),
-        (("put", "m5", "x", "zz.12.00.00"), "it needs a whole number from 1"),
+        (("lookup", "m5", "0x12"), "is no hash of this layer; it needs 64"),
+        (("put", "m5", "x", "0"), '"0" is not an address, which is a whole number from 1'),
+        (("put", "m5", "x", "zz.12.00.00"), '"zz.12.00.00" is not an address; it needs four times two'),
+        (("put", "m5", "x", "1.2.3.4"), "as ouro layer graph writes it"),
+        (("put", "m5", "x", "1", "0"), '"0" is not a lifetime in seconds, which is a whole number from 1 to 86400'),
+        (("put", "m5", "x", "1", "soon"), '"soon" is not a lifetime'),
+        (("put", "m5", "x"), "Missing argument 'ADDRESS'"),
         (("show", "udp"), "has no operation ask"),
     ):
         with pytest.raises(AssertionError, match=why):

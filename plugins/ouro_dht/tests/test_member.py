@@ -509,6 +509,29 @@ def test_the_log(lone: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert asker.id[:8].hex() in heads[0]
 
 
+def test_what_an_operator_is_warned_of(
+    make_lone: Callable[..., Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood, a full store, and that nobody answers: who, how many, what to do; once a minute."""
+    monkeypatch.setattr("ouro_dht.store.MAX_PER_SOURCE", 3)
+    lone = make_lone()
+    lone.start(0x55)
+    lone.wait(30.0)
+    flooder = Contact(lone.rng.randbytes(32), 0x0A0B0C0D)
+    for _ in range(3000):
+        lone.store(flooder, lone.key(), value_of(flooder.address))
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert [w.split(".")[0][:40] for w in warnings] == [
+        "No member of the layer answers, asked la", "The directory keeps 3 values, and no mor", "Member 0d"
+    ]  # fmt: skip
+    assert "55.00.00.00" in warnings[0]
+    assert "ouro ipcp show" in warnings[0]
+    assert "0d.0c.0b.0a" in warnings[1]
+    assert "0d.0c.0b.0a sends more than 1000 messages a second" in warnings[2]
+    lone.store(flooder, lone.key(), value_of(flooder.address))
+    assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == 3
+
+
 def test_what_the_rib_shows(lone: Any) -> None:
     lone.meet(3)
     key = lone.key()

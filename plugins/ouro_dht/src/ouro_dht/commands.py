@@ -8,9 +8,9 @@ import click
 from ouro_core.cli.asjson import print_json
 from ouro_core.cli.commands import Group, json_option
 from ouro_core.cli.session import Session
-from ouro_core.model.errors import NotFound, NotSupported
+from ouro_core.model.errors import InvalidArgument, NotFound, NotSupported
 from ouro_core.model.irm_requests import AskIpcp
-from ouro_core.model.layer import IpcpInfo
+from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import hash_name
 
 from .debug import show_address, show_time
@@ -27,36 +27,27 @@ def dht() -> None:
     """
 
 
-def _ask(ipcp: str, *words: str) -> Any:
+def _ask(ipcp: str, word: str, name: str | None = None, *more: str) -> Any:
+    """The answer of the directory of an IPCP to a question, which may be about a name."""
     session = Session("ouro")
     try:
-        member = _member(session, ipcp)
-        return json.loads(session.call(AskIpcp(member.id, "directory", words)).json)
+        found = session.ipcps(ipcp)
+        if not found:
+            raise NotFound(f'no IPCP is called "{ipcp}"; see: ouro ipcp list')
+        member, layer = found[0], found[0].layer
+        if layer is None:
+            raise NotFound(f"IPCP {ipcp} is in no layer; bootstrap or enroll it first")
+        about = [] if name is None else [_key(name, layer)]
+        return json.loads(session.call(AskIpcp(member.id, "directory", (word, *about, *more))).json)
     except NotSupported as e:
         raise NotSupported(f"{ipcp} has no directory to look into; name a member of a unicast layer: {e}") from None
     finally:
         session.close()
 
 
-def _member(session: Session, name: str) -> IpcpInfo:
-    found = session.ipcps(name)
-    if not found:
-        raise NotFound(f'no IPCP is called "{name}"; see: ouro ipcp list')
-    return found[0]
-
-
-def _key(ipcp: str, name: str) -> str:
+def _key(name: str, layer: LayerInfo) -> str:
     """The hash of a name, in hexadecimal."""
-    if name.startswith("0x"):
-        return name[2:]
-    session = Session("ouro")
-    try:
-        member = _member(session, ipcp)
-    finally:
-        session.close()
-    if member.layer is None:
-        raise NotFound(f"IPCP {ipcp} is in no layer; bootstrap or enroll it first")
-    return hash_name(name, member.layer.hash).hex()
+    return name[2:] if name.startswith("0x") else hash_name(name, layer.hash).hex()
 
 
 def _shown(address: int) -> str:
@@ -65,14 +56,19 @@ def _shown(address: int) -> str:
 
 
 def _number(address: str) -> str:
-    """The opposite of `_shown`. What is no address is left as it is, and refused where it goes."""
+    """The opposite of `_shown`. Whether a number is an address is seen where it goes. InvalidArgument."""
     octets = address.split(".")
-    if len(octets) != 4 or any(len(octet) != 2 for octet in octets):
+    if len(octets) == 1:
         return address
     try:
+        if [len(octet) for octet in octets] != [2] * 4:
+            raise ValueError
         return str(int.from_bytes(bytes.fromhex("".join(octets)), "little"))
     except ValueError:
-        return address
+        raise InvalidArgument(
+            f'"{address}" is not an address; it needs four times two hexadecimal digits with dots between them, as '
+            "ouro layer graph writes it, or a whole number"
+        ) from None
 
 
 @dht.command()
@@ -106,7 +102,7 @@ def show(ipcp: str, as_json: bool) -> None:
 @json_option
 def lookup(ipcp: str, name: str, as_json: bool) -> None:
     """Look NAME up in the layer, whatever IPCP has in its cache. Fails when nobody has it."""
-    report = _ask(ipcp, "lookup", _key(ipcp, name))
+    report = _ask(ipcp, "lookup", name)
     if as_json:
         print_json(report)
     else:
@@ -128,7 +124,7 @@ def lookup(ipcp: str, name: str, as_json: bool) -> None:
 @json_option
 def put(ipcp: str, name: str, address: str, seconds: str, as_json: bool) -> None:
     """Say in the layer that NAME is at ADDRESS, for SECONDS (three times dht_t_replicate). It is not repeated."""
-    report = _ask(ipcp, "put", _key(ipcp, name), _number(address), *([seconds] if seconds else []))
+    report = _ask(ipcp, "put", name, _number(address), *([seconds] if seconds else []))
     if as_json:
         print_json(report)
     else:

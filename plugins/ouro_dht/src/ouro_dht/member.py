@@ -12,7 +12,7 @@ from ouro_core.model.log import PP, logger
 
 from .config import DhtConfig
 from .counters import Counters
-from .debug import describe
+from .debug import describe, show_peer
 from .ids import is_ours, random_id, shown
 from .store import ValueStore
 from .table import Entry, Table
@@ -26,6 +26,8 @@ _MAX_PATIENCE: Final = 0.5
 _MIN_PATIENCE: Final = 0.02
 _MAX_OTHERS: Final = 1024
 _MAX_DOWN: Final = 65536
+_QUIET: Final = 60.0
+"""Seconds between two warnings of one kind."""
 
 
 def _shown(contact: Contact) -> Contact:
@@ -52,7 +54,14 @@ class Member:
         """Nodes of the prototype by address, more than fit into buckets: names may be anywhere among them."""
         self._out: list[DirectorySend | DirectoryAnswer | DirectoryReport] = []
         self._prototype_seen: float | None = None
+        self._warned: dict[str, float] = {}
         self._rtt: float | None = None
+
+    def warn(self, now: float, text: str, *values: object) -> None:
+        """Tell the operator, of each kind (`text`) once a minute at most."""
+        if now >= self._warned.get(text, float("-inf")) + _QUIET:
+            self._warned[text] = now
+            self.log.warning(text, *values)
 
     # ------------------------------------------------------------ routes
 
@@ -134,6 +143,8 @@ class Member:
     def saw(self, source: Contact, ouro: bool, now: float) -> None:
         """A message came from such a node, or from one like us."""
         if not ouro:
+            if self._prototype_seen is None and self.config.dht_prototype == "auto":
+                self.log.info("%s is a node of the prototype: while one is known, they are helped.", show_peer(source))
             self._prototype_seen = now
             self.remember(source)
 

@@ -30,6 +30,10 @@ _FIRST_RETRY: Final = 0.2
 _LAST_RETRY: Final = 5.0
 _REACHABLE: Final = 256
 _LOST_TRIED: Final = 3
+_NOBODY: Final = (
+    "No member of the layer answers, asked last: %s. Until one does, names of others are not found. Look at the IPCP's "
+    "connections (ouro ipcp show), and connect it to a member."
+)
 
 
 class Membership:
@@ -107,6 +111,8 @@ class Membership:
         for contact in lost[:_LOST_TRIED]:
             self._exchange.ask(contact, member.own.id, now)
         self._retry_timer = member.timers.at(now + member.jitter(self._retry), self._seek_again)
+        if self._retry == _LAST_RETRY and candidates and self._few(1):
+            member.warn(now, _NOBODY, ", ".join(map(show_address, candidates[:3])))
         self._retry = min(2 * self._retry, _LAST_RETRY)
 
     def _seek_again(self, now: float) -> None:

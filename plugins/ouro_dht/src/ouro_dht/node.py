@@ -34,6 +34,7 @@ from .membership import Membership
 from .publishing import Publishing
 from .queries import Queries
 from .questions import Questions
+from .store import FULL
 from .table import Entry, number_of
 from .wire import MAX_SIZE, MAX_VALUES, Contact, Malformed, Request, Response, Store, Value, address_of, decode
 
@@ -43,6 +44,11 @@ _MIN_ID: Final = 8
 _RATE: Final = 1000.0
 _BURST: Final = 2000.0
 """Messages a second, and at once, that one source may send."""
+_REST: Final = 64
+_PER_VALUE: Final = 20
+_PER_CONTACT: Final = 16
+"""Bytes of a response, at most: what it has beside two ids; a value with its times; a contact beside its id."""
+_TOO_MUCH: Final = "Member %s sends more than %d messages a second. What is more is dropped; see the counter `limited`."
 
 
 class Dht(DirectoryPolicy):
@@ -103,7 +109,7 @@ class Dht(DirectoryPolicy):
         self._publishing.register(self._member.checked(hash), now)
 
     def unregister(self, hash: bytes, now: float) -> None:
-        self._publishing.unregister(hash, now)
+        self._publishing.unregister(hash)
 
     def query(self, hash: bytes, now: float) -> int:
         return self._queries.query(self._member.checked(hash), now)
@@ -146,6 +152,7 @@ class Dht(DirectoryPolicy):
             return
         if not self._limiter.allows(source.address, now):
             counters.limited += 1
+            member.warn(now, _TOO_MUCH, show_address(source.address), _RATE)
             return
         if member.log.isEnabledFor(PP):
             member.log.log(PP, "%s", describe(message, "<--", source))
@@ -203,8 +210,8 @@ class Dht(DirectoryPolicy):
         found = None
         if request.for_value:
             found = tuple(sorted(values, key=lambda v: self._is_no_use(v, source))[:MAX_VALUES])
-        room = MAX_SIZE - 2 * member.size - 64 - 20 * len(found or ())
-        count = max(1, min(member.config.width, room // (member.size + 16)))
+        room = MAX_SIZE - 2 * member.size - _REST - _PER_VALUE * len(found or ())
+        count = max(1, min(member.config.width, room // (member.size + _PER_CONTACT)))
         entries = member.table.closest(number_of(request.key), count, shown=True)
         contacts = tuple(e.contact for e in entries) or (source,)
         member.counters.responses_sent += 1
@@ -235,6 +242,8 @@ class Dht(DirectoryPolicy):
             store.key, store.value, store.source, float(store.expiry), float(store.published), now, unix
         )
         member.counters.stored(outcome)
+        if outcome in FULL:
+            member.warn(now, FULL[outcome], member.store.count, show_address(store.source.address))
         if item is not None:
             self._publishing.stored(store.key, item, outcome == "stored", not store.ouro, now)
 

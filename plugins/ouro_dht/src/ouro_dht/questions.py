@@ -37,8 +37,9 @@ class Questions:
                 self._lookup(number, self._key(key), now)
             case ["put", key, address, *lifetime] if len(lifetime) < 2:
                 member = self._member
-                seconds = _number(lifetime[0] if lifetime else str(member.config.lease), 1, member.config.dht_t_expire)
-                self._put(number, self._key(key), _number(address, 1, (1 << 64) - 1), seconds, now)
+                most = member.config.dht_t_expire
+                seconds = _number("a lifetime in seconds", lifetime[0], most) if lifetime else member.config.lease
+                self._put(number, self._key(key), _number("an address", address, (1 << 64) - 1), seconds, now)
             case _:
                 raise InvalidArgument(f'the directory dht does not know "{" ".join(words)}"; it knows: {_WORDS}')
         return number
@@ -49,7 +50,9 @@ class Questions:
         except ValueError:
             key = b""
         if len(key) != self._member.size:
-            raise InvalidArgument(f'"{text}" is no key; it needs {2 * self._member.size} hexadecimal digits')
+            raise InvalidArgument(
+                f'"{text}" is no hash of this layer; it needs {2 * self._member.size} hexadecimal digits'
+            )
         return key
 
     def _lookup(self, number: int, key: bytes, now: float) -> None:
@@ -83,7 +86,9 @@ class Questions:
                 member.counters.stores_sent += 1
                 published = int(member.unix_time(now))
                 member.send(contact, Store(member.own, key, value_of(address), expiry, published, ouro=True))
-            error = "" if closest else "no other member answered, so it is stored nowhere"
+            error = (
+                "" if closest else "no other member answered, so it is stored nowhere; see the contacts: ouro dht show"
+            )
             report = {"key": key.hex(), "address": address, "expiry": expiry, "stored": [c.address for c in closest]}
             member.answer(DirectoryReport(number, report, error))
 
@@ -94,11 +99,11 @@ def _value(value: Value) -> Mapping[str, Any]:
     return {"address": address_of(value.data), "published": value.published, "expiry": value.expiry}
 
 
-def _number(text: str, low: int, high: int) -> int:
+def _number(what: str, text: str, most: int) -> int:
     try:
         number = int(text, 0)
     except ValueError:
-        number = low - 1
-    if not low <= number <= high:
-        raise InvalidArgument(f'"{text}" does not do; it needs a whole number from {low} to {high}')
+        number = 0
+    if not 1 <= number <= most:
+        raise InvalidArgument(f'"{text}" is not {what}, which is a whole number from 1 to {most}')
     return number

@@ -21,7 +21,7 @@ from .table import number_of
 from .timers import Deadlines
 from .wire import ADDRESS_SIZE, Contact, Value, address_of
 
-__all__ = ["MAX_PER_KEY", "Item", "Outcome", "ValueStore"]
+__all__ = ["FULL", "MAX_PER_KEY", "Item", "Outcome", "ValueStore"]
 
 MAX_PER_KEY: Final = 16
 MAX_VALUES: Final = 131072
@@ -34,6 +34,11 @@ CLOCK_SLACK: Final = 60.0
 
 Outcome = str
 """What became of a value, by the word it is counted by."""
+FULL: Final = {
+    "source_full": "The directory keeps %d values, and no more of member %s, which has as many as one may.",
+    "store_full": "The directory is full with %d values: one of member %s was refused. Others have as many as it.",
+}
+"""Outcomes that an operator should hear of: with the number of values, and who stored."""
 
 
 class Item:
