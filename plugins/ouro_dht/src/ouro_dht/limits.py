@@ -1,4 +1,4 @@
-"""How much one member may ask for."""
+"""How many messages, or other things, one member may ask for in a time."""
 
 from collections import OrderedDict
 

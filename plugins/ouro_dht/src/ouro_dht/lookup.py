@@ -62,7 +62,10 @@ class Peer:
 
 
 class Lookup:
-    """`done` is called once, when it is over."""
+    """Who is closest to `key`, or has it if `for_value`. `own` is our address, which is never asked; `k` members are
+    the closest, `alpha` are asked at once. `done(lookup, now)` is called once by whoever runs it, when it is over;
+    `reserve()` gives more members, and is called once at most, before it fails. Times are seconds of `now`'s clock.
+    """
 
     def __init__(
         self, key: bytes, own: int, *, for_value: bool, k: int, alpha: int, now: float,

@@ -38,6 +38,7 @@ _AGAIN: Final = 2.5
 _LOW_IDS: Final = 8
 _SLICE: Final = 256
 _NEWCOMERS: Final = 64
+_MAX_WITHDRAWN: Final = 4096
 
 
 class _Own:
@@ -100,20 +101,19 @@ class Publishing:
         self._coming -= 1
         self._enqueue(key, now)
 
-    def unregister(self, key: bytes, now: float) -> bool:
-        """Publish it no more, and take it back where that is possible. False: it was not registered."""
+    def unregister(self, key: bytes) -> None:
+        """Publish it no more, and take it back where that is possible. Names that are not here are ignored."""
         own = self.names.pop(key, None)
         if own is None:
-            return False
+            return
         member = self._member
         member.timers.cancel(own.timer)
         self._withdrawn[key] = own.published
-        if len(self._withdrawn) > 4096:
+        if len(self._withdrawn) > _MAX_WITHDRAWN:
             self._withdrawn.popitem(last=False)
         member.counters.withdrawn += 1
         for holder in {**own.earlier, **own.holders}:
             self._withdraw(key, holder, own.published)
-        return True
 
     def _withdraw(self, key: bytes, holder: Contact, published: int) -> None:
         member = self._member

@@ -1,16 +1,19 @@
 """The texts of the RIB, as the prototype has them (spec: dht.md 11), with the two labels that it swapped put right."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from .debug import show_address, show_key, show_time
 from .member import Member
 from .wire import Value
 
-__all__ = ["database", "stats"]
+__all__ = ["MAX_SHOWN", "database", "stats"]
+
+MAX_SHOWN: Final = 1000
 
 
 def stats(member: Member, created: float, own: int) -> str:
-    """545 bytes; `own` is the number of names registered here."""
+    """545 bytes. `created` is when the member began, in seconds since 1970; `own` how many names are here."""
     config = member.config
     lines = [
         ("Number of concurrent requests (alpha): ", config.dht_alpha),
@@ -37,10 +40,10 @@ def stats(member: Member, created: float, own: int) -> str:
     )
 
 
-def database(
-    member: Member, own: Iterable[bytes], own_value: Callable[[bytes], Value | None], unix: float, limit: int = 1000
-) -> str:
-    """Keys and their values; at most `limit` keys."""
+def database(member: Member, own: Iterable[bytes], own_value: Callable[[bytes], Value | None], unix: float) -> str:
+    """Keys and their values, of `MAX_SHOWN` keys at most. `own` are the names registered here; `unix` is now, in
+    seconds since 1970.
+    """
     names = set(own)
     keys = sorted(names.union(member.store.keys))
     if not keys:
@@ -52,15 +55,15 @@ def database(
         f"Number of local values:     {len(names):>10}",
         f"Number of non-local values: {member.store.count:>10}",
     ]
-    for key in keys[:limit]:
+    for key in keys[:MAX_SHOWN]:
         lines += ["", f"Key: K<{show_key(key)}>", "  Local entries:"]
         value = own_value(key)
         if value is not None:
             lines.append(_entry(value))
         lines += ["", "  Non-local entries:"]
         lines += [_entry(value) for value in member.store.values(key, unix)]
-    if len(keys) > limit:
-        lines += ["", f"{len(keys) - limit} more keys."]
+    if len(keys) > MAX_SHOWN:
+        lines += ["", f"{len(keys) - MAX_SHOWN} more keys."]
     return "\n".join(lines) + "\n"
 
 
