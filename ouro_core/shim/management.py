@@ -173,9 +173,9 @@ class _Message(Generic[A]):
 class Management(Generic[A]):
     """One member of a layer. `A` tells hosts. `now` are seconds of any clock that does not go back.
 
-    `max_message`: longest message that a frame takes; `room` tells the same of fragments, by peer. `any_name`: requests
-    are offered to the applications also when their hash is not registered here. `rng` makes tokens:
-    `random.SystemRandom()`, or a seeded one in simulations.
+    `max_message`: longest message that a frame takes, in bytes; `room` tells the same of fragments, by peer, where that
+    differs. `any_name`: requests are offered to the applications also when their hash is not registered here. `rng`
+    makes tokens: `random.SystemRandom()`, or a seeded one in simulations.
     """
 
     def __init__(
@@ -193,11 +193,12 @@ class Management(Generic[A]):
         """Hashes of the names that are registered here."""
         self.counters = counters if counters is not None else Counters()
         self.codec = codec
-        self._max_message = max_message
+        self.max_message = max_message
+        """May be changed: what is sent from then on keeps to it."""
         self._any_name = any_name
         self._unregistered: Admission[None] = Admission(UNREGISTERED_RATE, UNREGISTERED_BURST)
         self._carrier: Carrier[A] = Carrier(rng, capabilities)
-        self._room = room if room is not None else lambda _: max_message
+        self._room = room if room is not None else lambda _: self.max_message
         self._overhead = len(codec.encode(Extension(b"")))
         self._output: list[tuple[A, bytes]] = []
         self._events: deque[Any] = deque()
@@ -452,7 +453,7 @@ class Management(Generic[A]):
 
     def _deliver(self, message: _Message[A], now: float) -> None:
         """Send a request or a reply in the way it needs."""
-        if len(message.message) <= self._max_message:
+        if len(message.message) <= self.max_message:
             self._send(message.peer, message.message)
             return
         known = self._carrier.known(message.peer, now)
@@ -464,7 +465,7 @@ class Management(Generic[A]):
                 room = self._room(message.peer) - self._overhead
                 self._sending[self._carrier.send(message.peer, message.message, room, now)] = message
             else:
-                raise too_long(message.message, self._max_message, "the far end")
+                raise too_long(message.message, self.max_message, "the far end")
         except OuroError as error:
             self._not_sent(message, error)
         self._from_carrier(now)

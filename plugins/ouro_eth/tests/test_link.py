@@ -176,6 +176,7 @@ async def test_another_mac_ends_the_ipcp_too(lay: Layer, segment: Namespace, cap
 async def test_another_mtu_under_traffic(
     lay: Layer, segment: Namespace, caplog: pytest.LogCaptureFixture, mtu: str
 ) -> None:
+    caplog.set_level(logging.INFO)
     client, server = await lay.flow()
     async with client, server:
         stopped = asyncio.Event()
@@ -203,8 +204,28 @@ async def test_another_mtu_under_traffic(
         if mtu == "1000":
             assert await asyncio.wait_for(server.read(), WAIT) == b"after it"
             assert await lay.count(lay.client, "frames/tx_error") == 1
+            await eventually(lambda: "are dropped, for they cannot be sent: Message too long" in caplog.text)
         else:
             assert len(await asyncio.wait_for(server.read(), WAIT)) == 1490
+            assert "dropped" not in caplog.text
+
+
+async def test_long_messages_after_the_mtu_became_less(lay: Layer, segment: Namespace) -> None:
+    """Of a request, and of a reply: they go in fragments that fit. Of a peer that has none it would be an error."""
+    for device, node in (("v0", lay.client), ("v1", lay.server)):
+        segment.ip("link", "set", device, "mtu", "600")
+
+        async def seen(node: Node = node) -> bool:
+            return bool(await lay.rib(node, "medium/device_mtu") == 600)
+
+        await eventually(seen)
+    accepting = asyncio.ensure_future(lay.server.flow_accept(data=b"r" * 1300))
+    client = await lay.client.flow_alloc(NAME, timeout=WAIT, data=b"q" * 1300)
+    async with client, await asyncio.wait_for(accepting, WAIT) as server:
+        assert (client.data, server.data) == (b"r" * 1300, b"q" * 1300)
+    for node in (lay.client, lay.server):
+        assert await lay.count(node, "carrier/messages_received") == 1
+        assert await lay.count(node, "management/not_sent") == 0
 
 
 async def test_packets_that_no_frame_takes_are_counted(lay: Layer) -> None:

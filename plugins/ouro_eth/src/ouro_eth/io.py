@@ -80,13 +80,17 @@ class Ethernet(Medium[bytes]):
         self.framing = self.codec = framing
         self._socket = sock
         self._devices = devices
-        self.link = link
         self.mac = link.mac
         self.mtu = layer_mtu(link, framing.largest_mtu)
         self.fd = sock.fileno()
         self.program = framing.program(link.mac, self.mtu)
-        self.max_message = min(self.program.max_payload, MAX_MESSAGE)
+        self.follow(link)
         self.endpoints = Endpoints(*framing.endpoints, start=rng.randint(*framing.endpoints))
+
+    def follow(self, link: Link) -> None:
+        """The device as it is now. Management messages keep to what it takes, if that has become less."""
+        self.link = link
+        self.max_message = min(self.program.max_payload, link.mtu - self.framing.overhead, MAX_MESSAGE)
 
     def route(self, peer: bytes, remote: int, own: int) -> Route:
         return self.framing.route(self.mac, peer, remote, own)

@@ -1,6 +1,7 @@
 """The IPCP types `eth-dix` and `eth-llc`."""
 
 import asyncio
+import logging
 from abc import abstractmethod
 from random import SystemRandom
 from typing import Any, ClassVar, Final
@@ -125,13 +126,16 @@ class EthIpcp(ShimIpcp[bytes]):
             self._follow(before, link)
 
     def _follow(self, before: Link, link: Link) -> None:
-        self.medium.link = link
+        self.medium.follow(link)
+        self.management.max_message = self.medium.max_message
         if link.name != before.name:
             self.ctx.log.warning("Device %s is called %s now.", before.name, link.name)
         if link.mtu != before.mtu:
-            self.ctx.log.warning(
-                "The MTU of %s is %d now; the layer keeps %d, and larger packets than the device takes are dropped. "
-                "Make the IPCP anew to change it.", link.name, link.mtu, self.medium.mtu,
+            less = link.mtu < self.medium.mtu
+            self.ctx.log.log(
+                logging.WARNING if less else logging.INFO, "The MTU of %s is %d now; the layer keeps %d%s", link.name,
+                link.mtu, self.medium.mtu,
+                ", and packets that the device does not take are dropped. Make the IPCP anew." if less else ".",
             )  # fmt: skip
         if before.ready and link.up and not link.carrier:
             self.ctx.log.warning("Device %s has no carrier any more.", link.name)
