@@ -18,6 +18,7 @@ from ..model.errors import IpcpTypeError, OuroError
 from ..model.irm_requests import BootstrapIpcp, CreateIpcp, DestroyIpcp
 from ..model.layer import IpcpInfo, IpcpState, LayerInfo
 from ..model.names import MAX_NAME, HashAlgorithm
+from ..plugins.kinds import IPCP_WORDS
 from .autobind import bind_names, unbind_names
 from .keywords import Keyword, Refused, Values, parse
 from .session import Session
@@ -30,8 +31,6 @@ _ORDER: Final = (
     "addr_auth", "directory", "dht_alpha", "dht_k", "dht_t_expire", "dht_t_refresh", "dht_t_replicate", "routing",
     "ls_t_timeo", "ls_t_update", "ls_t_recalc", "congestion",
 )  # fmt: skip
-_OURS: Final = {"type", "layer", "name", "hash", "autobind"}
-"""Keys that belong to no type."""
 _HASHES: Final = tuple(h.name for h in HashAlgorithm if h.selectable)
 _FAMILIES: Final = {"udp4": "IPv4", "udp6": "IPv6"}
 
@@ -128,7 +127,7 @@ def _options(session: Session, cls: type[Ipcp], given: Values) -> dict[str, str]
     found = {}
     declared = {o.keyword: o for o in options(cls.Config)}
     for key in given.given:
-        if key not in declared and key not in _OURS:
+        if key not in declared and key not in IPCP_WORDS:
             session.explain(f'"{key}" is ignored: the type {cls.name} does not have it.')
     for key, o in declared.items():
         value = given.get(key)

@@ -154,7 +154,9 @@ class Ipcp(ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other words that name it wherever a type is asked for. What is shown is always `name`."""
     Config: ClassVar[type] = NoConfig
-    """Frozen attrs class made with `ouro_core.model.config.option`; `bootstrap` gets an instance."""
+    """Frozen attrs class made with `ouro_core.model.config.option`; `bootstrap` gets an instance. No option is called
+    `type`, `layer`, `name`, `hash` or `autobind`, nor in TOML `bootstrap`, `conn`, `enrol` or `reg`: those are for all.
+    """
     carries: ClassVar[bool] = True
     """False: the type only joins applications of this host, whose flows have no end here and end without it."""
     components: ClassVar[tuple[str, ...]] = ()

@@ -29,6 +29,7 @@ from ..model.log import logger
 from ..model.names import HashAlgorithm, LoadBalance, NameInfo
 from ..model.request import AsyncCaller
 from ..plugins import PluginHost
+from ..plugins.kinds import IPCP_KEYS
 from .settings import IrmSettings
 
 __all__ = ["Configuration", "apply", "load_configuration"]
@@ -44,8 +45,7 @@ _SECURITY: Final = {
     "client_key_file": "client_key",
 }
 _COMPONENTS: Final = ("Management", "Data Transfer")
-_COMMON: Final = ("autobind", "bootstrap", "conn", "enrol", "hash", "reg")
-"""Keys of IPCPs of every type."""
+_COMMON: Final = tuple(sorted(IPCP_KEYS))
 
 
 @frozen

@@ -74,7 +74,8 @@ def option(
 
     `parse` makes the value from text and raises ValueError with the reason; `show` is its reverse, and needed only
     where it cannot read what str() gives (numbers of another base: `show=hex`).
-    `keyword` and `key` name it on the command line and in TOML; both default to the field's name.
+    `keyword` and `key` name it on the command line and in TOML; both default to the field's name. Options without a
+    default come first in their class, as with all attrs.
     """
     return attrs.field(default=default, metadata={_KEY: _Declaration(keyword, key, parse, unit, help, show)})
 

@@ -47,7 +47,7 @@ __all__ = ["PluginHost"]
 _REGISTER: Final = "ouro_register_"
 _VETO: Final = "ouro_authorize_flow"
 _SLOW: Final = 0.010  # seconds a veto may think before it is logged
-_UNIQUE: Final = ("name", "nid")  # attributes that no two members of a kind share
+_UNIQUE: Final = ("name", "nid", "code")  # attributes that no two members of a kind share
 
 _log = logger("plugins")
 

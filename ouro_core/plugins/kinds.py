@@ -4,13 +4,21 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final, get_args, get_origin
 
+import attrs
+
 from ..contracts.crypto import Authenticator, CipherSuite, Digest, Kdf, KexSuite
 from ..contracts.directory import DirectoryPolicy
 from ..contracts.ipcp import Ipcp
 from ..contracts.packets import PacketSystem
+from ..model.config import options
 from ..model.errors import PluginError
 
-__all__ = ["BROUGHT_BY", "KINDS", "check_member", "named", "singular", "words_for"]
+__all__ = ["BROUGHT_BY", "IPCP_KEYS", "IPCP_WORDS", "KINDS", "check_member", "named", "singular", "words_for"]
+
+IPCP_WORDS: Final = frozenset({"type", "layer", "name", "hash", "autobind"})
+"""What the command line says of IPCPs of every type: no option of a type has such a keyword, ..."""
+IPCP_KEYS: Final = frozenset({"autobind", "bootstrap", "conn", "enrol", "hash", "reg"})
+"""... or such a key in TOML files."""
 
 KINDS: Final[Mapping[str, Any]] = {
     "ipcp_types": type[Ipcp],
@@ -41,7 +49,9 @@ BROUGHT_BY: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 def check_member(base: Any, item: Any) -> None:
-    """PluginError unless `item` is what `base` (a value of `KINDS`) asks for: complete, and with a name."""
+    """PluginError unless `item` is what `base` (a value of `KINDS`) asks for: complete, with a name, and with options
+    that can be given.
+    """
     if get_origin(base) is type:
         (parent,) = get_args(base)
         fits, wanted = isinstance(item, type) and issubclass(item, parent), f"a subclass of {parent.__name__}"
@@ -54,6 +64,23 @@ def check_member(base: Any, item: Any) -> None:
     _check_word("name", getattr(item, "name", None), item)
     for alias in words_for(item)[1:]:
         _check_word("alias", alias, item)
+    if (config := getattr(item, "Config", None)) is not None:
+        _check_config(item, config)
+
+
+def _check_config(item: Any, config: Any) -> None:
+    """Commands list the options of all that is installed, so one that is none would break them for everybody."""
+    if not (isinstance(config, type) and attrs.has(config)):
+        raise PluginError(
+            f"the Config of {item!r:.80} is {config!r:.80}; it needs a frozen attrs class with fields made by option()"
+        )
+    for o in options(config):
+        _check_word("keyword of an option", o.keyword, item)
+        if isinstance(item, type) and issubclass(item, Ipcp) and (o.keyword in IPCP_WORDS or o.key in IPCP_KEYS):
+            raise PluginError(
+                f'the option "{o.name}" of {item!r:.80} cannot be given: IPCPs of every type have'
+                f" {', '.join(sorted(IPCP_WORDS | IPCP_KEYS))}; name it otherwise, or say keyword= and key="
+            )
 
 
 def _check_word(what: str, word: object, item: Any) -> None:

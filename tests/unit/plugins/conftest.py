@@ -12,6 +12,8 @@ import pytest
 from ouro_core.plugins import BUILTINS, PluginHost, PluginStatus
 
 PREAMBLE = """
+from attrs import make_class
+from ouro_core.model.config import option
 from ouro_core.contracts.crypto import Digest
 from ouro_core.contracts.ipcp import Ipcp
 from ouro_core.hookspecs import hookimpl, hookspec
@@ -21,6 +23,9 @@ def complete(base, **attributes):
 
 def ipcp(word):
     return complete(Ipcp, name=word)
+
+def configured(word, **fields):
+    return type("Made", (ipcp(word),), {"Config": make_class("Config", fields, frozen=True)})
 
 def suite(base, name, nid=1, **attributes):
     return complete(base, name=name, nid=nid, rank=1, **attributes)()

@@ -39,11 +39,37 @@ GARBAGE = {
         "ipcp_types", "return [type('T', (ipcp('t'),), {'aliases': ('a b',)})]", "the alias of"),
     "an alias that is a name": (
         "ipcp_types", "return [ipcp('a'), type('T', (ipcp('t'),), {'aliases': ('a',)})]", "the word 'a' of"),
+    "a Config that is no attrs class": (
+        "ipcp_types", "return [type('T', (ipcp('t'),), {'Config': dict})]", "it needs a frozen attrs class"),
+    "an option that every IPCP has": (
+        "ipcp_types", "return [configured('t', name=option(parse=str, help='?'))]", 'the option "name" of'),
+    "a key that every IPCP has": (
+        "ipcp_types", "return [configured('t', x=option(parse=str, help='?', key='reg'))]", 'the option "x" of'),
+    "an option of two words": (
+        "ipcp_types", "return [configured('t', x=option(parse=str, help='?', keyword='a b'))]", "is 'a b'; it needs"),
     "a name twice": ("digests", "return [Sum('a', 1), Sum('a', 2)]", "name 'a' of"),
     "a nid twice": ("digests", "return [Sum('a', 1), Sum('b', 1)]", "is taken by itself"),
     "a taken name": ("digests", "return [Sum('good', 5)]", 'is taken by plugin "good" (ouro-good 1.0)'),
     "a taken nid": ("digests", "return [Sum('b', 60001)]", 'is taken by plugin "good" (ouro-good 1.0)'),
 }  # fmt: skip
+
+
+def test_a_code_of_two_directories(install: Install, make_host: MakeHost, status: Status) -> None:
+    """Members that enrol would take one for the other."""
+    for word in ("a", "b"):
+        install(
+            f"ouro-{word}",
+            {word: f"""
+from ouro_core.contracts.directory import DirectoryPolicy
+
+@hookimpl
+def ouro_register_directory_policies():
+    return [complete(DirectoryPolicy, name='{word}', code=9)]
+"""},
+        )  # fmt: skip
+    host = make_host("a", "b")
+    assert set(host.registry("directory_policies")) == {"a"}
+    assert 'is taken by plugin "a" (ouro-a 1.0)' in status(host, "b").error
 
 
 @pytest.mark.parametrize(("kind", "body", "error"), GARBAGE.values(), ids=GARBAGE)
