@@ -469,10 +469,10 @@ class Allocator:
             self._end(flow, 0.0, State.DEAD | State.DOWN)
 
     def provider_gone(self, ipcp: IpcpRecord) -> None:
-        """All flows over an IPCP that is gone."""
+        """All flows over an IPCP that is gone: for good, so that nobody waits for them to come up again."""
         for flow in list(ipcp.flows):
             if flow.segment is not None:
-                flow.segment.flow.down(State.DOWN)
+                flow.segment.flow.down(State.DEAD | State.DOWN)
 
     def _end(self, flow: Flow, linger: float, how: State = State.CLOSED) -> None:
         """Whatever became of it: the flow is its owner's no more. `how` its other end sees that. Idempotent."""

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -103,6 +104,21 @@ async def test_a_member_with_our_address_is_refused(line: Net) -> None:
         flow, peer = await introduced(line, identity)
         assert peer.address == own
         await gone(flow)
+
+
+async def test_a_member_with_the_address_of_another(line: Net) -> None:
+    """Nobody can tell who lies, so the newest connection is used. When it is gone the way is as before."""
+    other = (await line.read("b", ""))["number"]
+    flows = [(await introduced(line, of.at(other)))[0] for of in (ocep.MANAGEMENT, ocep.DATA_TRANSFER)]
+
+    async def two() -> bool:
+        return len(await line.read("a", "neighbours")) == 2
+
+    await eventually(two)
+    for flow in flows:
+        await flow.write(bytes(24))
+        await flow.close()
+    await line.reaches("a", 1)
 
 
 async def test_many_who_say_nothing_keep_nobody_out(line: Net) -> None:
@@ -272,6 +288,45 @@ async def test_a_member_that_sends_requests_for_others(line: Net) -> None:
     await asyncio.sleep(0.1)
     await transfer.close()
     await management.close()
+
+
+@pytest.mark.parametrize("step", ["at once", "after hello", "after hello and answer", "after the request"])
+@pytest.mark.parametrize("what", ["enroll", "Management", "Data Transfer"])
+async def test_whoever_vanishes_while_we_join(net: Net, what: str, step: str) -> None:
+    """The one we enrol or connect with ends its flow: an error at once, and the next attempt is as good as any."""
+    await net.member("good", "net")
+    await net.node.bind("evil")
+    await net.irm.reg_name("evil", "lo")
+    identities = {i.component: i for i in (ocep.MANAGEMENT.at(STRANGER), ocep.DATA_TRANSFER.at(STRANGER))}
+
+    async def serve() -> None:
+        async with await net.node.flow_accept() as flow:
+            if step != "at once":
+                await flow.read()
+            if step in ("after hello and answer", "after the request"):
+                await flow.write(identities.get(what, ocep.ENROLMENT).encode())
+            if step == "after the request" and what == "enroll":
+                await flow.read()
+
+    serving = asyncio.ensure_future(serve())
+    ipcp = await net.irm.create_ipcp("new", "unicast")
+    if what == "enroll":
+        with pytest.raises(OuroError):
+            await within(net.irm.enroll_ipcp(ipcp, "evil"))
+        await within(serving)
+        await within(net.irm.enroll_ipcp(ipcp, "good"))
+        return
+    await within(net.irm.enroll_ipcp(ipcp, "good"))
+    if step in ("at once", "after hello"):
+        with pytest.raises(OuroError, match=f"Failed to connect {what} with evil"):
+            await within(net.irm.connect_ipcp(ipcp, "evil", what))
+    else:  # it said who it is: there was a connection, for an instant
+        with suppress(OuroError):
+            await within(net.irm.connect_ipcp(ipcp, "evil", what))
+    await within(serving)
+    await net.irm.disconnect_ipcp(ipcp, "evil", what)
+    await within(net.irm.connect_ipcp(ipcp, "good"))
+    await net.reaches("new", 1)
 
 
 @pytest.mark.parametrize("layer", ["other type", "no parameters", "no routing", "unknown routing", "unknown directory",

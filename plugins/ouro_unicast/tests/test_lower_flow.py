@@ -1,13 +1,15 @@
 """A N-1 flow whose packets are read here, as those of management are: what becomes of it, and what routing does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from attrs import evolve
 from ouro_unicast.contracts import RoutingPolicy
 from ouro_unicast.events import Connected, Disconnected, Events, WentUp
 from ouro_unicast.io import LowerFlow, Reader
@@ -15,33 +17,43 @@ from ouro_unicast.management import RoutingManagement
 from ouro_unicast.transfer import DataTransfer
 from ouro_unicast.wire.ocep import MANAGEMENT
 
-from ouro_core.contracts.packets import FlowEnd, State
+from ouro_core.contracts.packets import FlowEnd, PacketClient, State
 from ouro_core.model.flow import Grant
 from ouro_core.model.irm_requests import Allocation
-from ouro_core.model.qos import RAW
+from ouro_core.model.qos import RAW, QosSpec
 from ouro_core.plugins import PluginHost
 from ouro_core.rib import Rib
 from ouro_core.testing.ipcp import eventually
 from ouro_core.testing.packets.bench import Bench
 
 
-@pytest_asyncio.fixture(params=PluginHost().pool_allocators.values(), ids=lambda system: system.name)
-async def flow(request: pytest.FixtureRequest) -> AsyncIterator[tuple[LowerFlow, FlowEnd]]:
-    """A flow, and the end of the IPCP below."""
+@pytest.fixture(params=PluginHost().pool_allocators.values(), ids=lambda system: system.name)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     bench = Bench(request.param)
-    client = bench.client()
-    above, below = bench.flow(client, bench.client())
+    yield bench
+    bench.close()
 
+
+@asynccontextmanager
+async def lower(client: PacketClient, end: FlowEnd, qos: QosSpec) -> AsyncIterator[LowerFlow]:
     async def dealloc(flow_id: int) -> None:
         pass
 
     context: Any = SimpleNamespace(packets=client, flow_dealloc=dealloc)
     reader = Reader(client)
-    made = LowerFlow(context, reader, above, Allocation(1, Grant(b""), RAW, 100, "n2"))
-    yield made, below
-    await made.close()
+    flow = LowerFlow(context, reader, end, Allocation(1, Grant(b""), qos, 100, "n2"))
+    yield flow
+    await flow.close()
     reader.close()
-    bench.close()
+
+
+@pytest_asyncio.fixture
+async def flow(bench: Bench) -> AsyncIterator[tuple[LowerFlow, FlowEnd]]:
+    """A flow, and the end of the IPCP below."""
+    client = bench.client()
+    above, below = bench.flow(client, bench.client())
+    async with lower(client, above, RAW) as made:
+        yield made, below
 
 
 async def so_many(what: Sequence[object], number: int) -> None:
@@ -67,6 +79,19 @@ async def test_a_flow_goes_down_and_comes_up_any_number_of_times(flow: tuple[Low
         await so_many(packets, n)
     assert told == ["DOWN", "UP"] * 3
     assert packets == [b"1", b"2", b"3"]
+
+
+async def test_a_flow_that_is_down_for_longer_than_its_time_out_is_gone(bench: Bench) -> None:
+    """Its other end, which may not know that it is down, gives it up at that time as well."""
+    client = bench.client()
+    above, below = bench.flow(client, bench.client())
+    async with lower(client, above, evolve(RAW, timeout=100)) as flow:
+        told: list[str] = []
+        flow.changed = told.append
+        flow.receive(lambda packets: None)
+        below.mark(set=State.DOWN)
+        await so_many(told, 2)
+        assert told == ["DOWN", "GONE"]
 
 
 class Told(RoutingPolicy):

@@ -41,6 +41,30 @@ async def test_packets_cross_all_layers(net: Net, depth: int) -> None:
         assert now - before[k - 1] >= 40, f"layer {k} was passed by"
 
 
+async def test_the_lowest_layer_ends_and_comes_back(net: Net) -> None:
+    """The layer above it makes its connections again. All others notice nothing but losses; a flow over them lasts."""
+    await stack(net, DEPTH)
+    await net.serve("top", f"s{DEPTH}")
+    await net.knows(f"c{DEPTH}", 1)
+    accepting = asyncio.ensure_future(net.node.flow_accept())
+    async with await within(net.node.flow_alloc("top")) as client, await within(accepting) as server:
+        await client.write(b"before")
+        assert await within(server.read()) == b"before"
+        await within(net.irm.destroy_ipcp("lo"))
+        for member in ("c1", "s1"):
+            await net.reaches(member, 0)
+        await client.write(b"lost")
+        await net.irm.autoboot("lo", "local", "lo")
+        for member in ("c1", "s1"):
+            await net.irm.reg_name(member, "lo")
+        for member in ("c1", "s1"):
+            await net.reaches(member, 1)
+        await client.write(b"after")
+        assert await within(server.read()) == b"after"
+    for k in range(2, DEPTH + 1):
+        assert (await net.read(f"c{k}", "connections"))["lost"] == 0
+
+
 async def test_a_reliable_flow_over_all_layers(net: Net) -> None:
     await stack(net, DEPTH)
     await net.serve("top", f"s{DEPTH}")

@@ -38,7 +38,7 @@ MPL: Final = 100
 QUEUE: Final = 1024
 """Packets that wait for a neighbour who does not read."""
 RETRY: Final = 0.1
-MAX_RETRY: Final = 15.0
+MAX_RETRY: Final = 5.0
 """Seconds between two attempts to make a connection again: they double."""
 ANSWER: Final = 3.0
 """Seconds for another member to say what is behind it, and whether it will be connected."""

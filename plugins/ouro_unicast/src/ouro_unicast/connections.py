@@ -34,8 +34,8 @@ ATTEMPTS: Final = 3
 ALLOC_TIMEOUT: Final = 5.0
 """Seconds for a flow to another member."""
 RETRY: Final = 0.05
-MAX_RETRY: Final = 15.0
-"""Seconds between two attempts to make a connection again: they double."""
+MAX_RETRY: Final = 5.0
+"""Seconds between two attempts to make a connection again: they double. In layers on layers these times add up."""
 MAX_HANDSHAKES: Final = 64
 """Incoming flows that say who they are at one time; more are refused."""
 

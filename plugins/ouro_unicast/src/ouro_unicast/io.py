@@ -108,7 +108,8 @@ class LowerFlow:
     """An N-1 flow. `path` and `allocation` are what `IpcpContext.flow_alloc` and `flow_accept` give.
 
     `changed` is called with what becomes of the flow, at last with GONE: the other end is not there any more, or has
-    not been heard of for the time that the QoS allows.
+    not been heard of for the time that the QoS allows. That time runs while the flow is down, too, as it does at the
+    other end, which gives the flow up then and may not know that it is down.
     """
 
     def __init__(self, ctx: IpcpContext, reader: Reader, path: End, allocation: Allocation) -> None:
@@ -243,8 +244,6 @@ class LowerFlow:
             state = self._inner.state
             if state & (State.CLOSED | State.DEAD):
                 return
-            if state & State.DOWN:  # nobody can be heard; the time begins anew when it is up
-                self._liveness = Liveness(self.qos.timeout / 1000)
             action = self._liveness.sample(self._inner.sequence(), self._loop.time())
             if action is LivenessAction.KEEPALIVE:
                 self._inner.keepalive()
