@@ -9,7 +9,7 @@ __all__ = ["Admission"]
 A = TypeVar("A", bound=Hashable)
 
 MAX_HOSTS: Final = 1024
-"""Hosts that are remembered; one that is forgotten begins anew."""
+"""Hosts that are remembered; the one that was heard longest ago is forgotten, and begins anew."""
 
 
 class Admission(Generic[A]):
@@ -24,7 +24,7 @@ class Admission(Generic[A]):
 
     def admit(self, host: A, now: float) -> bool:
         """Whether a message of this host is to be looked at. `now`: seconds of a clock that does not go back."""
-        left, at = self._hosts.get(host, (self._burst, now))
+        left, at = self._hosts.pop(host, (self._burst, now))
         left = min(self._burst, left + (now - at) * self._rate)
         if left < 1:
             self._hosts[host] = left, now

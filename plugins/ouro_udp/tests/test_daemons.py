@@ -141,6 +141,20 @@ def test_a_name_server(stack: ExitStack, tmp_path: Path, bind: Bind) -> None:
     assert not bind.records(hash, "A"), "an IPCP takes its names along"
 
 
+def test_names_that_the_name_server_keeps_are_named(stack: ExitStack, tmp_path: Path) -> None:
+    """It ends before the IPCP, which does not wait long for it."""
+    server = Bind()
+    try:
+        table = f'ip = "127.0.0.5"\nport = {free_port()}\ndns = "127.0.0.1"\ndns_port = {server.port}\n'
+        host = stack.enter_context(Host(tmp_path, f'{CONFIG}[udp4.u]\nbootstrap = "net"\n{table}reg = ["oping"]\n'))
+        assert server.records(md5("oping").hex(), "A")
+    finally:
+        server.close()
+    host.ouro("ipcp", "destroy", "name", "u")
+    kept = f"kept names at 127.0.0.5, where nobody is now; remove them there: {md5('oping').hex()}"
+    eventually(lambda: kept in host.log.read_text())
+
+
 def test_a_name_server_that_is_not_there(stack: ExitStack, tmp_path: Path) -> None:
     table = f'[udp4.u]\nbootstrap = "net"\nip = "127.0.0.7"\nport = {free_port()}\ndns = "127.0.0.8"\ndns_port = 9\n'
     host = stack.enter_context(Host(tmp_path, CONFIG + table))

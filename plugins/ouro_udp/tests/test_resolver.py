@@ -52,6 +52,11 @@ async def test_peers_come_first_then_the_hosts_file(tmp_path: Path) -> None:
     assert "line 2" in bench.warnings[0]
     hosts.write_text("127.0.0.88 b\n")
     assert await bench.find("b") == "127.0.0.88:3435"
+    hosts.unlink()
+    for _ in range(3):
+        assert await bench.find("b") == "127.0.0.88:3435"
+    assert len(bench.warnings) == 2, "said once, not with each look-up"
+    assert "No such file" in bench.warnings[1]
 
 
 async def test_the_layer_s_port() -> None:

@@ -20,6 +20,15 @@ def test_hosts_are_forgotten_and_memory_does_not_grow() -> None:
     assert admission.admit(0, 0.0)
 
 
+def test_one_who_goes_on_is_not_forgotten_for_others_that_come() -> None:
+    admission: Admission[str] = Admission(1, 10)
+    admitted = 0
+    for n in range(5 * MAX_HOSTS):
+        admitted += admission.admit("loud", 0.0)
+        assert admission.admit(f"new {n}", 0.0)
+    assert admitted == 10
+
+
 def test_a_burst_after_a_pause() -> None:
     admission: Admission[str] = Admission(100, 10)
     for start in (0.0, 10.0):

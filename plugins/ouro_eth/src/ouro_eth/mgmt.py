@@ -1,7 +1,7 @@
 """The management of an Ethernet layer, sans-IO: flow allocation of all shims, and queries for names (shims.md 4.5).
 
 A query is broadcast up to three times within the 200 ms that the IRM waits; whoever has registered the hash answers to
-the asker alone. Replies are believed for two seconds from the query on, so that one that comes late serves the next
+the asker alone. Replies are believed until two seconds after the last one, so that one that comes late serves the next
 allocation; a reply that nobody asked for is counted and that is all. The prototype believes those too: then a neighbour
 fills the directory as he likes.
 """
@@ -35,8 +35,9 @@ class Found:
 
 @define(eq=False)
 class _Query:
-    sent: int
-    due: float
+    """For one hash. `sent`: broadcasts so far; more than all there are: only replies are waited for."""
+
+    sent: int = 0
 
 
 @define
@@ -69,16 +70,16 @@ class EthManagement(Management[bytes]):
             return True
         query = self._queries.get(hash)
         if query is None or query.sent > len(REPEATS):
-            query = self._queries[hash] = _Query(0, now)
+            query = self._queries[hash] = _Query()
             self._broadcast(hash, query, now)
         return False
 
     def _broadcast(self, hash: bytes, query: _Query, now: float) -> None:
         self.counters.queries_sent += 1
         self.send(BROADCAST, NameQuery(hash))
-        query.due = now + (REPEATS[query.sent] if query.sent < len(REPEATS) else BELIEVED)
+        due = now + (REPEATS[query.sent] if query.sent < len(REPEATS) else BELIEVED)
         query.sent += 1
-        heappush(self._query_timers, (query.due, hash, query))
+        heappush(self._query_timers, (due, hash, query))
 
     def handle(self, message: object, data: bytes, now: float, source: bytes) -> None:
         if isinstance(message, NameQuery):

@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from attrs import evolve
 
+from ouro_core.contracts.ipcp import IpcpContext
 from ouro_core.model.layer import LayerInfo
 from ouro_core.model.names import HashAlgorithm
 from ouro_core.shim import Management, Medium, ShimIpcp
@@ -31,8 +32,18 @@ FAREWELL: Final = 1.0
 
 
 class _UdpIpcp(ShimIpcp[Address]):
+    """What both have in common. `title`: what it runs over, for the log. From `open` on there is a `resolver`."""
+
     mpl = 5000
     title: ClassVar[str]
+    medium: UdpMedium
+    resolver: Resolver
+
+    def __init__(self, context: IpcpContext) -> None:
+        super().__init__(context)
+        self._expiries: dict[bytes, asyncio.TimerHandle] = {}  # of what a look-up found, by hash
+        self._look: asyncio.TimerHandle | None = None
+        self._bad_sources = 0  # packets, at the last look
 
     # ------------------------------------------------------------ life
 
@@ -52,9 +63,6 @@ class _UdpIpcp(ShimIpcp[Address]):
     async def open(self, layer: LayerInfo, config: UdpConfig) -> Medium[Address]:
         interface = check_local(config.ip)
         self.resolver = Resolver(config, self._learn, self.ctx.log.warning)
-        self._expiries: dict[bytes, asyncio.TimerHandle] = {}
-        self._look: asyncio.TimerHandle | None = None
-        self._bad_sources = 0
         return UdpMedium(config.ip.with_port(config.port), interface, config.check_source, SystemRandom())
 
     def make_management(self, medium: Medium[Address]) -> Management[Address]:
@@ -79,9 +87,12 @@ class _UdpIpcp(ShimIpcp[Address]):
             for task in late:
                 task.cancel()
             answers = await asyncio.gather(*removals, return_exceptions=True)
-            left = sum(isinstance(answer, BaseException) for answer in answers)
+            left = [
+                hash.hex() for hash, answer in zip(hashes, answers, strict=True) if isinstance(answer, BaseException)
+            ]
             if left:
-                self.ctx.log.warning("%d names stay with the name server, at an address where nobody is.", left)
+                text = "The name server may have kept names at %s, where nobody is now; remove them there: %s"
+                self.ctx.log.warning(text, self.medium.own.ip, ", ".join(left))
 
     # ------------------------------------------------------------ who speaks into our flows
 

@@ -53,6 +53,7 @@ class Resolver:
         self.server = None
         if config.dns is not None:
             self.server = NameServer(config.dns.with_port(config.dns_port), config.ip)
+        self._fault = ""  # of the hosts file, when it was looked at last
         self._learn = learn
         self._warn = warn
         self._asked: dict[bytes, asyncio.Task[Address | None]] = {}
@@ -98,14 +99,21 @@ class Resolver:
         """Where it is without asking anybody; None: not known so."""
         found = self._peers.by_hash.get(hash)
         if found is None and self._hosts is not None:
-            try:
-                self._hosts.read()
-            except ConfigError as e:
-                self._warn(str(e))
+            self._read_again(self._hosts)
             found = self._hosts.find(hash)
         if found is None and self.server is None:
             found = self._peers.other
         return None if found is None else found.with_port(self._port)
+
+    def _read_again(self, hosts: HostsFile) -> None:
+        fault = ""
+        try:
+            hosts.read()
+        except ConfigError as e:
+            fault = str(e)
+        if fault and fault != self._fault:  # not with each look-up
+            self._warn(fault)
+        self._fault = fault
 
     async def _ask(self, hash: bytes) -> Address | None:
         found = await (self._by_machine(hash) if self.server is None else self.server.find(hash))
