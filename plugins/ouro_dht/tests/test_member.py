@@ -176,6 +176,20 @@ def test_the_enrolment_peer_is_asked_until_it_answers(make_lone: Callable[..., A
     assert {m.key for _, m in sent} == {asked[0][1].key}
 
 
+def test_everybody_in_reach_is_asked_when_the_enrolment_peer_is_silent(make_lone: Callable[..., Any]) -> None:
+    """Those that came into reach last may be as silent, or hostile."""
+    lone = make_lone()
+    lone.start(55)
+    for address in range(100, 120):
+        lone.dht.peer_up(address, lone.now)
+    lone.collect()
+    before = len(lone.sent)
+    lone.wait(90.0)
+    asked = [a for a, _ in requests(lone.sent[before:])]
+    assert set(asked) == {55, *range(100, 120)}
+    assert asked.count(55) > asked.count(100) > 0
+
+
 def test_no_answer_to_the_magic_cookie_from_others(make_lone: Callable[..., Any]) -> None:
     lone = make_lone()
     lone.start(55)

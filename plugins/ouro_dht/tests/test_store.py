@@ -161,6 +161,17 @@ def test_one_source_has_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert put(held, 5, key=keys[15]) == "stored"
 
 
+def test_who_has_as_many_as_one_may_drives_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PER_SOURCE", 3)
+    held = ValueStore(T_EXPIRE)
+    for i in range(3):
+        put(held, 5, key=b"%032d" % i)
+    for address in range(100, 100 + MAX_PER_KEY):
+        put(held, address)
+    assert put(held, 5) == "source_full"
+    assert len(addresses(held)) == MAX_PER_KEY
+
+
 def test_all_have_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_VALUES", 10)
     held = ValueStore(T_EXPIRE)
@@ -215,9 +226,18 @@ def test_tombstones_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1 << 30))
-def test_counts_are_right(seed: int) -> None:
-    rng = random.Random(seed)
+@given(st.integers(0, 1 << 30), st.booleans())
+def test_counts_are_right(seed: int, narrow: bool) -> None:
+    """Also where everything is full."""
+    with pytest.MonkeyPatch.context() as patch:
+        if narrow:
+            patch.setattr(module, "MAX_VALUES", 20)
+            patch.setattr(module, "MAX_PER_SOURCE", 9)
+            patch.setattr(Deadlines, "MANY", 32)
+        work(random.Random(seed))
+
+
+def work(rng: random.Random) -> None:
     held = ValueStore(1000)
     unix = UNIX
     for _ in range(300):
@@ -232,7 +252,8 @@ def test_counts_are_right(seed: int) -> None:
             unix += rng.uniform(0, 200)
             held.expire(unix)
         values = list(held)
-        assert held.count == len(values)
+        assert held.count == len(values) <= module.MAX_VALUES
+        assert max(held._per_source.values(), default=0) <= module.MAX_PER_SOURCE
         assert sum(held._per_source.values()) == len(values)
         assert all(len(k.items) <= MAX_PER_KEY for k in held.keys.values())
     held.expire(unix + 2000)

@@ -29,6 +29,7 @@ __all__ = ["Membership"]
 _FIRST_RETRY: Final = 0.2
 _LAST_RETRY: Final = 5.0
 _REACHABLE: Final = 256
+_ASKED_AT_ONCE: Final = 3
 _LOST_TRIED: Final = 3
 _NOBODY: Final = (
     "No member of the layer answers, asked last: %s. Until one does, names of others are not found. Look at the IPCP's "
@@ -103,16 +104,19 @@ class Membership:
         if self._retry_timer is not None:
             return
         member = self._member
-        candidates = [a for a in (*self._peers, *reversed(self._reachable)) if a not in member.down]
+        candidates = [a for a in dict.fromkeys((*self._peers, *reversed(self._reachable))) if a not in member.down]
+        candidates = candidates[:_ASKED_AT_ONCE]
         lost = [c for c in reversed(member.table.lost) if c.address not in member.down]
-        for address in candidates[:3]:
+        for address in candidates:
             member.log.debug("Pinging emergency peer %s.", show_address(address))
             self._exchange.ask_magic(address, now)
+            if address in self._reachable:
+                self._reachable.move_to_end(address, last=False)  # others have their turn
         for contact in lost[:_LOST_TRIED]:
             self._exchange.ask(contact, member.own.id, now)
         self._retry_timer = member.timers.at(now + member.jitter(self._retry), self._seek_again)
         if self._retry == _LAST_RETRY and candidates and self._few(1):
-            member.warn(now, _NOBODY, ", ".join(map(show_address, candidates[:3])))
+            member.warn(now, _NOBODY, ", ".join(map(show_address, candidates)))
         self._retry = min(2 * self._retry, _LAST_RETRY)
 
     def _seek_again(self, now: float) -> None:

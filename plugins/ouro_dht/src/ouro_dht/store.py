@@ -124,14 +124,14 @@ class ValueStore:
 
     def _room(self, key: bytes, held: Key | None, source: int, owned: bool) -> str:
         """Why a new value cannot be kept; empty: it can, if need be in the place of another."""
+        if self._per_source[source] >= MAX_PER_SOURCE:
+            return "source_full"
         if held is not None and len(held.items) >= MAX_PER_KEY:
             if not owned:
                 return "key_full"
             others = [i for i in held.items.values() if not i.owned]
             oldest = min(others or held.items.values(), key=lambda i: i.published if others else i.stored)
             self._remove(key, oldest.value)
-        if self._per_source[source] >= MAX_PER_SOURCE:
-            return "source_full"
         if self.count >= MAX_VALUES and not self._make_room(self._per_source[source]):
             return "store_full"
         return ""
