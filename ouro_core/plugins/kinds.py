@@ -1,6 +1,7 @@
 """Kinds: what plugins can register, what its members must be, and where to get those that are missing."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, Final, get_args, get_origin
 
@@ -99,4 +100,5 @@ def named(word: str, members: Mapping[str, Any]) -> Any:
 
 
 def singular(kind: str) -> str:
-    return kind.replace("_", " ").removesuffix("s").replace("policie", "policy").replace("ipcp", "IPCP")
+    """A kind, in words for one of its members: "address authority"."""
+    return re.sub("ies$", "y", kind.replace("_", " ").replace("ipcp", "IPCP")).removesuffix("s")

@@ -6,6 +6,8 @@ it by giving the end back; an end with stages cannot be claimed, and has short t
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,6 +26,8 @@ from ouro_core.model.errors import (
 )
 
 __all__ = ["PythonRelay"]
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE = 0.25  # of a read or write that nothing can wake
 _DOWN_PAUSE = 0.1  # between two looks at a flow that is down, or has failed
@@ -64,6 +68,7 @@ class PythonRelay(Mover):
             first.give_back()
             raise
         self._batch = batch
+        self._faulty = False
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._events: dict[tuple[str, int], MoverEvent] = {}
@@ -89,8 +94,8 @@ class PythonRelay(Mover):
                 continue
             except (BadDescriptor, PacketsError):  # closed, or given back by `stop`
                 return
-            except OuroError as error:  # of a stage
-                self._post("FAILED", source.key, error.errno)
+            except Exception as error:  # of a stage, or of a policy behind it
+                self._failed(source, error)
                 self._stopping.wait(_DOWN_PAUSE)
                 continue
             source.count["rx"] += len(packets)
@@ -110,13 +115,23 @@ class PythonRelay(Mover):
             except (FlowDown, NotAllocated):
                 sink.count["dropped"] += len(packets)
                 return
-            except OuroError as error:  # closed, given back by `stop`, or of a stage
+            except Exception as error:  # closed, given back by `stop`, or of a stage
                 sink.count["dropped"] += len(packets)
-                self._post("FAILED", sink.key, error.errno)
+                self._failed(sink, error)
                 return
             sink.count["tx"] += done
             sink.count["tx_bytes"] += sum(map(len, packets[:done]))
             packets = packets[done:]
+
+    def _failed(self, half: _Half, error: Exception) -> None:
+        """What is no OuroError is a fault of somebody's code: it is logged once, and the flow goes on if it can."""
+        if isinstance(error, OuroError):
+            self._post("FAILED", half.key, error.errno)
+            return
+        self._post("FAILED", half.key, errno.EIO)
+        if not self._faulty:
+            self._faulty = True
+            _log.error("A stage of %r failed; its packets wait or are lost: %r", half.end, error, exc_info=error)
 
     def _await_up(self, half: _Half) -> bool:
         """Sleeps while the flow is down. False when it will not come up again."""

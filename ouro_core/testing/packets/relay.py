@@ -1,5 +1,6 @@
 """Relays: what joins an end with stages to a pair."""
 
+import errno
 from collections.abc import Iterable
 
 import pytest
@@ -37,6 +38,24 @@ class Shouting(End):
         self._end.set_options(options)
 
 
+class Breaking(Shouting):
+    """Raises what no contract knows, the first time that it is read and the first time that it is written."""
+
+    def __init__(self, end: FlowEnd) -> None:
+        super().__init__(end)
+        self.faults = {"read": LookupError("a fault in reading"), "write": LookupError("a fault in writing")}
+
+    def read_many(self, most: int = 32) -> list[bytes]:
+        if (fault := self.faults.pop("read", None)) is not None:
+            raise fault
+        return super().read_many(most)
+
+    def write_many(self, packets: Iterable[Buffer]) -> int:
+        if (fault := self.faults.pop("write", None)) is not None:
+            raise fault
+        return super().write_many(packets)
+
+
 class RelayContract(Kit):
     def _pairs(self, client: PacketClient) -> tuple[FlowEnd, FlowEnd, FlowEnd, FlowEnd]:
         """Outside, inside; inside, outside."""
@@ -45,6 +64,23 @@ class RelayContract(Kit):
         for end in (left, right):
             end.set_options(BLOCKING)
         return left, a, b, right
+
+    def test_a_stage_with_a_fault_costs_what_it_had(self, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+        """The fault is told, and logged once; the flow goes on."""
+        client = bench.client()
+        left, a, b, right = self._pairs(client)
+        relay = client.relay(a, Breaking(b), 8)
+        assert await_event(relay, "FAILED").value == errno.EIO
+        right.write(b"READ")
+        assert left.read() == b"read"
+        left.write(b"lost")
+        assert await_event(relay, "FAILED").key == 1
+        left.write(b"written")
+        assert right.read() == b"WRITTEN"
+        assert relay.flow_counters(1)["dropped"] == 1
+        (logged,) = [r for r in caplog.records if r.exc_info]
+        assert "a fault in" in logged.getMessage()
+        relay.stop()
 
     def test_both_ways_in_order(self, bench: Bench) -> None:
         client = bench.client()

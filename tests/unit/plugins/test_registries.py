@@ -6,6 +6,7 @@ import pytest
 
 from ouro_core.model.errors import InvalidArgument, IpcpTypeError, PluginError
 from ouro_core.plugins import BUILTINS, PluginHost, PluginStatus
+from ouro_core.plugins.kinds import singular
 
 Install = Callable[..., None]
 MakeHost = Callable[..., PluginHost]
@@ -52,6 +53,15 @@ GARBAGE = {
     "a taken name": ("digests", "return [Sum('good', 5)]", 'is taken by plugin "good" (ouro-good 1.0)'),
     "a taken nid": ("digests", "return [Sum('b', 60001)]", 'is taken by plugin "good" (ouro-good 1.0)'),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("ipcp_types", "IPCP type"), ("directory_policies", "directory policy"), ("digests", "digest"),
+     ("address_authorities", "address authority")],
+)  # fmt: skip
+def test_kinds_in_words(kind: str, words: str) -> None:
+    assert singular(kind) == words
 
 
 def test_a_code_of_two_directories(install: Install, make_host: MakeHost, status: Status) -> None:
