@@ -1,6 +1,7 @@
 """What breaks, and what becomes of it: neighbours that end, links that are cut, connections that are made again."""
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -38,16 +39,25 @@ async def test_a_member_that_ends_is_gone_from_all_tables(net: Net) -> None:
     assert len(await neighbours(net, "c")) == 1
 
 
-async def test_connections_are_made_again_when_a_member_comes_back(net: Net) -> None:
+async def test_connections_are_made_again_when_a_member_comes_back(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ouro")
     await net.line("a", "b", "c")
+    await net.irm.unreg_name("b", "lo")  # or attempts wait for somebody to accept
     await net.irm.destroy_ipcp("b")
     for name in ("a", "c"):
         await net.reaches(name, 0)
+    await asyncio.sleep(0.5)  # some attempts
     await net.member("b", "net", "a")
     await within(net.irm.connect_ipcp("b", "a"))
     for name in "abc":
         await net.reaches(name, 2)  # c connects with b by itself
     assert (await net.read("c", "connections"))["remade"] == 2
+    for component in ("Management", "Data Transfer"):
+        said = [r.getMessage() for r in caplog.records if component in r.getMessage()]
+        assert f"The connection of {component} with b is gone." in said
+        (failed,) = [line for line in said if "It is tried again until it works" in line]
+        assert failed.startswith(f"Failed to connect {component} with b: ")
+        assert f"{component} is connected with b again." in said
 
 
 def test_a_neighbour_that_vanishes_without_a_sign(flood: None) -> None:

@@ -75,7 +75,7 @@ def test_the_answer_for_an_unknown_component_is_all_zero() -> None:
         ({"version": -1}, "protocol version -1"),
         ({"syntax": 0}, "protocol syntax 0"),
         ({"address": 0}, "has no address"),
-        ({"address": A}, "our own address 0x04030201"),
+        ({"address": A}, "our own address 01.02.03.04"),
         ({"address": 2**32}, "more than 32 bits"),
     ],
 )

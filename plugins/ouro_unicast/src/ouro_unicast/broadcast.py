@@ -265,15 +265,21 @@ class BroadcastIpcp(LayerIpcp):
 
     async def _remake(self, dst: str, link: _Link) -> None:
         await self._unmake(dst, link)
-        pause = RETRY
+        pause, warned = RETRY, False
         while self._links.get(dst) is link:
             await asyncio.sleep(pause * (0.5 + self.ctx.random.random()))
             pause = min(2 * pause, MAX_RETRY)
             try:
                 await self._make(dst, link)
+                self.ctx.log.info("Connected with %s again.", dst)
                 break
             except OuroError as e:
-                self.ctx.log.debug("Not connected with %s again yet: %s", dst, e)
+                if not warned:  # once is enough
+                    self.ctx.log.warning(
+                        "Not connected with %s: %s. It is tried again until it works, or is disconnected by command.",
+                        dst, e,
+                    )  # fmt: skip
+                warned = True
         link.remaking = False
 
     # ------------------------------------------------------------ the tree

@@ -10,6 +10,7 @@ and longer intervals. The prototype leaves that to the operator. Connecting twic
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Final, TypeVar
@@ -281,9 +282,12 @@ class ConnectionManager:
         """The flow of a connection has ended: make it again if it is ours."""
         _log.info("The connection of %s with %s is gone.", connection.component, connection.name)
         await self.drop(connection)
-        if connection.dst is None:
-            return
-        key = connection.dst, connection.component
+        if connection.dst is not None:
+            await self._make_again((connection.dst, connection.component))
+
+    async def _make_again(self, key: tuple[str, str]) -> None:
+        """Until it is there, or not wanted any more."""
+        dst, component = key
         pause = RETRY
         while not self._stopped:
             wanted = self._wanted.get(key)
@@ -295,9 +299,11 @@ class ConnectionManager:
             try:
                 await self._make(key, wanted)
             except OuroError as e:
-                _log.debug("Not connected again yet: %s", e)
+                level = logging.WARNING if pause == RETRY else logging.DEBUG  # once is enough
+                _log.log(level, "%s. It is tried again until it works, or is disconnected by command.", e)
             else:
                 self.counters["remade"] += 1
+                _log.info("%s is connected with %s again.", component, dst)
                 return
             await asyncio.sleep(pause * (0.5 + self._ctx.random.random()))
             pause = min(2 * pause, MAX_RETRY)

@@ -11,6 +11,7 @@ from typing import Final
 
 from ouro_core.model.errors import FlowTimeout, InvalidArgument, IpcpError, OuroError, WireError
 
+from .addresses import address_text
 from .wire.ocep import UNKNOWN, Identity
 
 __all__ = ["TIMEOUT", "Accepting", "Handshake", "Initiating"]
@@ -114,6 +115,6 @@ def _check_address(ours: Identity, peer: Identity) -> None:
         raise WireError(f"{peer} has the address {peer.address:#x}, which has more than 32 bits")
     if peer.address == ours.address:
         raise InvalidArgument(
-            f"the other end has our own address {ours.address:#010x}: the name leads to this very IPCP, or two members "
-            "drew one address; in that case destroy one of the IPCPs and enroll it again"
+            f"the other end has our own address {address_text(ours.address)}: the name leads to this very IPCP, or two "
+            "members drew one address; in that case destroy one of the IPCPs and enroll it again"
         )

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from attrs import evolve, frozen
 
-from ouro_core.contracts.directory import DirectoryAnswer, DirectorySetup
+from ouro_core.contracts.directory import DirectoryAnswer, DirectoryPolicy, DirectorySetup
 from ouro_core.contracts.ipcp import ArrivedFlow, IpcpContext, NFlow
 from ouro_core.model.capability import Capability
 from ouro_core.model.errors import FlowDown, FlowTimeout, IpcpError, OuroError, UnknownName
 from ouro_core.model.ipcp_requests import FlowReply
 from ouro_core.model.log import PP, logger
+from ouro_core.model.names import HashAlgorithm
 from ouro_core.model.qos import QosSpec
 from ouro_core.shim.management import Answered, Arrived, Capable, Incoming, Refused, Undelivered
 
@@ -84,13 +85,7 @@ class Member:
         congestion = policies.congestion()
         program = pci.program(self.address, layer.unicast.max_ttl, congestion.window, congestion.ecn_shift)
         routing = policies.routing(self.address, policies.routing_config, ctx.random, _At(ctx, "routing"))
-        clock = time.time() - self._loop.time()
-        directory = policies.directory(
-            DirectorySetup(
-                self.address, info.hash, policies.directory_config, ctx.random, _At(ctx, "directory"),
-                lambda now: now + clock,
-            )
-        )  # fmt: skip
+        directory = self._directory_policy(policies, info.hash)
         pff = policies.pff()
         self.transfer = DataTransfer(ctx, reader, program, pff, congestion)
         self.routing = RoutingManagement(routing, self.transfer)
@@ -112,6 +107,15 @@ class Member:
         connections.register(DATA_TRANSFER.at(self.address))
         self.directory.start((policies.peer,) if policies.peer else ())
         self._publish(policies)
+
+    def _directory_policy(self, policies: Policies, hash: HashAlgorithm) -> DirectoryPolicy:
+        clock = time.time() - self._loop.time()
+        rib = _At(self._ctx, "directory")
+        return policies.directory(
+            DirectorySetup(
+                self.address, hash, policies.directory_config, self._ctx.random, rib, lambda now: now + clock
+            )
+        )
 
     async def stop(self) -> None:
         """Be a member no more. Everything is out of use then."""
