@@ -228,6 +228,9 @@ class IpcpHost:
         self._entering = True
         try:
             layer = await operation(*arguments)
+        except OuroError as e:
+            _log.error("Failed to %s: %s", word, e)
+            raise
         finally:
             self._entering = False
         if not isinstance(layer, LayerInfo):

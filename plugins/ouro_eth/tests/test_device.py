@@ -76,6 +76,15 @@ def test_what_is_no_ethernet_device() -> None:
     assert recorded(FREEBSD, "lo0", 16384, 0x8049, {}).read("lo0").mac == bytes(6)
 
 
+def test_a_device_that_has_no_address_at_all(private: Namespace) -> None:
+    try:
+        private.ip("tuntap", "add", "tun7", "mode", "tun")
+    except RuntimeError as e:
+        pytest.skip(f"no tun devices here: {e}")
+    with pytest.raises(ConfigError, match='"tun7" has no MAC address'):
+        Devices().read("tun7")
+
+
 @pytest.mark.parametrize("name", ["", "no-such-device-0", "x" * 16, "ü" * 8, "v0/../lo"])
 def test_unknown_devices(name: str) -> None:
     with pytest.raises(ConfigError, match="device"):

@@ -109,10 +109,9 @@ class Devices:
             index = self._index(name)
             mtu = self._ask(self._system.get_mtu, name, "i")
             flags = self._ask(self._system.get_flags, name, "H")
-            mac = self._mac(name)
         except (OSError, ValueError) as e:
             raise ConfigError(f'there is no device "{name}" here ({_reason(e)}); see: ip link') from None
-        return Link(name, index, mac, mtu, bool(flags & _IFF_UP), bool(flags & _IFF_RUNNING))
+        return Link(name, index, self._mac(name), mtu, bool(flags & _IFF_UP), bool(flags & _IFF_RUNNING))
 
     def again(self, link: Link) -> Link:
         """A device that was read before, by its number: it may have another name now. ConfigError: it is not here any
@@ -126,11 +125,15 @@ class Devices:
 
     def addresses(self, name: str) -> list[str]:
         """Its IP addresses, to show; empty when it is gone."""
-        try:
-            found = self._addresses(name)
-        except (OSError, ValueError):
-            return []
+        found = self._entries(name)
         return [entry["addr"] for family in (socket.AF_INET, socket.AF_INET6) for entry in found.get(family, ())]
+
+    def _entries(self, name: str) -> Mapping[int, Any]:
+        """Its addresses of all families, as `netifaces` has them. None of any: it says that there is no device."""
+        try:
+            return self._addresses(name)
+        except (OSError, ValueError):
+            return {}
 
     def _ask(self, request: int, name: str, field: str) -> int:
         argument = name.encode().ljust(self._system.ifreq, b"\0")
@@ -138,8 +141,7 @@ class Devices:
         return int(value)
 
     def _mac(self, name: str) -> bytes:
-        entries = self._addresses(name).get(netifaces.AF_LINK, ())
-        for entry in entries:
+        for entry in self._entries(name).get(netifaces.AF_LINK, ()):
             try:
                 mac = bytes.fromhex(entry.get("addr", "").replace(":", ""))
             except ValueError:
