@@ -295,9 +295,13 @@ class Registry:
 
     def unbind_process(self, process: Process, name: str = "") -> None:
         """From one name or from all. NotFound when it was not bound."""
-        if name and name not in process.names:
-            raise NotFound(f'process {process.pid} is not bound to "{name}"')
-        for bound in [name] if name else list(process.names):
+        if name not in process.names if name else not process.names:
+            where = f'"{name}"' if name else "any name"
+            raise NotFound(f"process {process.pid} is not bound to {where}")
+        self._unbind(process, [name] if name else list(process.names))
+
+    def _unbind(self, process: Process, names: list[str]) -> None:
+        for bound in names:
             record = self.names[bound]
             record.processes.discard(process)
             process.names.discard(bound)
@@ -332,7 +336,7 @@ class Registry:
             raise InvalidArgument(f"process {process.pid} has flows: {sorted(process.flows)}")
         for waiter in list(process.waiters):
             self.withdraw(waiter)
-        self.unbind_process(process)
+        self._unbind(process, list(process.names))
         self.processes.pop(process.id, None)
         if self._by_pid.get(process.pid) is process:
             del self._by_pid[process.pid]

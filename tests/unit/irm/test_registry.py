@@ -143,7 +143,8 @@ def test_unbinding_from_all_names(setup: Setup) -> None:
     setup.registry.unbind_process(process)
     assert process.names == set()
     assert all(not n.processes and not n.queue for n in names)
-    setup.registry.unbind_process(process)  # the process is still there, and so is its accept call
+    with pytest.raises(NotFound, match=f"process {process.pid} is not bound to any name"):
+        setup.registry.unbind_process(process)  # the process is still there, and so is its accept call
     assert len(process.waiters) == 1
 
 

@@ -139,7 +139,7 @@ class Against(RuleBasedStateMachine):
     @rule(data=st.data(), name=NAMES | st.just(""))
     def unbind_process(self, data: st.DataObject, name: str) -> None:
         process = data.draw(st.sampled_from(self._clients()))
-        wrong = bool(name) and (name, process) not in self.bound
+        wrong = not any(p is process and name in ("", n) for n, p in self.bound)
         if self._expect(NotFound, wrong, lambda: self.registry.unbind_process(process, name)):
             gone = {n for n, p in self.bound if p is process and name in ("", n)}
             self.bound = {(n, p) for n, p in self.bound if p is not process or n not in gone}
