@@ -4,10 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from ouro_unicast.flood import LOOP
+from ouro_unicast.tree import TREE
+from ouro_unicast.wire import ocep
 from unicast_net import Net
 
 from ouro_core.api.aio import AsyncFlow
 from ouro_core.model.errors import Exists, FlowTimeout, InvalidArgument, IpcpError, NotSupported, OuroError
+from ouro_core.model.qos import DATA, RAW, QosSpec
 from ouro_core.testing.ipcp import eventually, within
 
 
@@ -148,4 +152,56 @@ async def test_who_does_not_read_stops_nobody(net: Net) -> None:
     assert sorted(dropped)[:2] == [0, 0]
     assert max(dropped) > 1000
     for flow in (speaker, deaf, listener):
+        await flow.close()
+
+
+# ---------------------------------------------------------------- strangers
+
+
+async def introduced(net: Net, identity: ocep.Identity, qos: QosSpec = RAW) -> AsyncFlow:
+    """A flow to a component of a, who takes us for another member."""
+    flow = await within(net.node.flow_alloc("a", qos))
+    await flow.write(identity.encode())
+    assert ocep.Identity.decode(await within(flow.read())).component == identity.component
+    return flow
+
+
+async def two_who_joined(net: Net) -> tuple[AsyncFlow, AsyncFlow]:
+    return await within(net.node.flow_join("news")), await within(net.node.flow_join("news"))
+
+
+async def test_a_member_that_repeats_what_others_say_is_cut_off(net: Net, caplog: pytest.LogCaptureFixture) -> None:
+    """It has no component Tree, as those of the prototype: what circulates is found by what comes."""
+    await member(net, "a", None)
+    speaker, listener = await two_who_joined(net)
+    echo = await introduced(net, ocep.BROADCAST_TRANSFER)
+    await connected(net, "a", 1)
+    for i in range(LOOP + 1):
+        await speaker.write(b"%d" % i)
+        packet = await within(echo.read())
+        assert packet == b"%d" % i
+        await echo.write(packet)
+    await connected(net, "a", 0)
+    (said,) = [r.getMessage() for r in caplog.records if "are a loop" in r.getMessage()]
+    assert "the one with a member that connected here is broken" in said
+    await speaker.write(b"the end")
+    packets = [await within(listener.read()) for _ in range(2 * LOOP + 3)]
+    assert packets[-1] == b"the end"
+    for flow in (speaker, listener, echo):
+        await flow.close()
+
+
+@pytest.mark.parametrize("said", [b"\0", b"\xff" * 9, bytes((1,)) + bytes(7), bytes(1400), bytes((4,)), bytes((5,))])
+async def test_nonsense_on_the_channel_of_the_tree(net: Net, said: bytes) -> None:
+    """Whatever a stranger says there, also that it wants to be connected before it told who is behind it."""
+    await member(net, "a", None)
+    speaker, listener = await two_who_joined(net)
+    channel = await introduced(net, TREE.at(0x1234567890ABCDEF), DATA)
+    await channel.write(said)
+    await speaker.write(b"as ever")
+    assert await within(listener.read()) == b"as ever"
+    await channel.close()
+    await member(net, "b", "a")
+    await connected(net, "a", 1)
+    for flow in (speaker, listener):
         await flow.close()

@@ -224,3 +224,20 @@ def test_churn() -> None:
                 layer.connect(a, b)
     layer.run(80.0)
     assert layer.faults() == []
+
+
+@pytest.mark.parametrize("form", [ring(5), line(5), grid(3, 3)], ids=["ring", "line", "grid"])
+@pytest.mark.parametrize("policy", POLICIES)
+def test_any_cuts_and_repairs_are_over_at_once(policy: type[LinkStateRouting], form: Links) -> None:
+    """Connections closed and made again in any order and at any pace, hundreds of times: no table is wrong for longer than `SOON`."""
+    rng = Random(len(form))
+    layer = settled(form, policy)
+    for _ in range(150):
+        links = rng.sample(form, rng.randrange(1, 4))
+        for what in (layer.disconnect, layer.connect):
+            rng.shuffle(links)
+            for a, b in links:
+                what(a, b)
+                layer.run(rng.choice([0.0, 0.001, 0.01, 0.1, 1.0, 20.0]))
+            layer.run(SOON)
+            assert layer.faults() == []
