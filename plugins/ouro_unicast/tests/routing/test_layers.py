@@ -229,7 +229,7 @@ def test_churn() -> None:
 @pytest.mark.parametrize("form", [ring(5), line(5), grid(3, 3)], ids=["ring", "line", "grid"])
 @pytest.mark.parametrize("policy", POLICIES)
 def test_any_cuts_and_repairs_are_over_at_once(policy: type[LinkStateRouting], form: Links) -> None:
-    """Connections closed and made again in any order and at any pace, hundreds of times: no table is wrong for longer than `SOON`."""
+    """Connections closed and made again in any order, at any pace: no table is wrong for longer than `SOON`."""
     rng = Random(len(form))
     layer = settled(form, policy)
     for _ in range(150):
