@@ -84,7 +84,7 @@ class Route:
 
     header: bytes  # complete, length field zero
     to: bytes = b""  # raw sockaddr_in or sockaddr_in6 when `addressed`, else empty
-    source: bytes = b""  # what `PumpProgram.source` must give; empty: not checked
+    source: bytes = b""  # what `PumpProgram.source` must give, all of it; empty: not checked
 
 
 class Mode(IntEnum):

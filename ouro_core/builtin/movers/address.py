@@ -6,9 +6,10 @@ import socket
 import struct
 from typing import TypeAlias
 
+from ouro_core.contracts.programs import Source
 from ouro_core.model.errors import PacketsError
 
-__all__ = ["Address", "pack", "peer", "unpack"]
+__all__ = ["Address", "demanded", "pack", "peer", "unpack"]
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
@@ -28,7 +29,24 @@ def unpack(raw: bytes) -> Address:
     if family == socket.AF_INET6 and len(body) == _INET6.size + _SCOPE.size:
         port, label, ip = _INET6.unpack_from(body)
         return socket.inet_ntop(family, ip), port, label, _SCOPE.unpack_from(body, _INET6.size)[0]
-    raise PacketsError(f"{raw.hex() or 'nothing'} is no IPv4 or IPv6 socket address; give a complete sockaddr")
+    raise PacketsError(f"{raw.hex() or 'nothing'} is no complete sockaddr_in or sockaddr_in6; pumps send to no other")
+
+
+def demanded(source: Source | None, value: bytes) -> tuple[bytes, bytes]:
+    """The slices and the sockaddr (or nothing) that a peer must have, by the `source` of a program and of a route.
+
+    PacketsError: the route demands what the program does not look at, and so would demand nothing.
+    """
+    if not value:
+        return b"", b""
+    size = sum(length for _, length in source.slices) if source is not None else 0
+    slices, peer = value[:size], value[size:]
+    if source is None or len(slices) < size or (peer and not source.address):
+        looked = "nothing" if source is None else f"{size} bytes{' and the address' if source.address else ''}"
+        raise PacketsError(f"the route demands the source {value.hex()}, of which the program looks at {looked}")
+    if source.address:
+        unpack(peer)
+    return slices, peer
 
 
 def pack(address: Address) -> bytes:

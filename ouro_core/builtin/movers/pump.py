@@ -88,11 +88,8 @@ class PythonPump(ThreadedMover[_PumpPort], Pump):
                 f"the route has a header of {len(route.header)} bytes; the program says {program.header}"
             )
         to = address.unpack(route.to) if program.addressed else None
-        if not route.source or program.source is None:
-            return route, to, b"", None
-        size = sum(length for _, length in program.source.slices)
-        peer = address.peer(address.unpack(route.source[size:])) if program.source.address else None
-        return route, to, route.source[:size], peer
+        slices, peer = address.demanded(program.source, route.source)
+        return route, to, slices, address.peer(address.unpack(peer)) if peer else None
 
     def set_route(self, key: int, route: Route | None) -> None:
         with self._between_turns():

@@ -191,6 +191,13 @@ class PumpContract(Kit):
             wire.ipcp.pump(PumpProgram(header=15, key=dix(MAC).key, max_payload=1), wire.near.fileno())
         with pytest.raises(PacketsError):
             wire.bound(64, Route(b"too short"))
+        with pytest.raises(PacketsError, match=r"abcd.* nothing"):  # what would not be tested is not taken
+            wire.bound(64, Route(bytes(18), source=b"\xab\xcd"))
+
+    @pytest.mark.parametrize("source", [b"\xab\xcd", bytes(8)])
+    def test_a_source_of_another_length_is_no_route(self, llc_wire: Wire, source: bytes) -> None:
+        with pytest.raises(PacketsError, match=f"{source.hex()}.* 7 bytes"):
+            llc_wire.bound(64, Route(llc_route(PEER, MAC, 4, 64).header, source=source))
 
     # ---- management
 

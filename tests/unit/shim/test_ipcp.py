@@ -69,7 +69,7 @@ async def join(node: Node, type: str) -> Any:
 @pytest.mark.parametrize(
     ("fault", "error", "says"),
     [
-        ("unix address", PacketsError, "is no IPv4 or IPv6 socket address"),
+        ("unix address", PacketsError, "is no complete sockaddr_in"),
         ("bug", IpcpError, r"LookupError\('no peer"),
     ],
 )

@@ -138,14 +138,7 @@ class NativePump(NativeMover[_kernel.PumpThread], Pump):
         if program.addressed:
             address.unpack(route.to)
             to = route.to
-        if not route.source or program.source is None:
-            return route.header, to, b"", b""
-        size = sum(length for _, length in program.source.slices)
-        peer = b""
-        if program.source.address:
-            peer = route.source[size:]
-            address.unpack(peer)
-        return route.header, to, route.source[:size], peer
+        return route.header, to, *address.demanded(program.source, route.source)
 
 
 class NativeForwarder(NativeMover[_kernel.ForwardThread], Forwarder):
