@@ -9,6 +9,7 @@ from contextlib import redirect_stdout
 import attrs
 import click
 
+from ..contracts.ipcp import NoConfig
 from ..model.config import options
 from ..model.errors import NotFound
 from ..model.log import logger
@@ -105,17 +106,18 @@ def _row(p: PluginStatus) -> tuple[str, str, str, str]:
 
 
 def _options(host: PluginHost, p: PluginStatus) -> Iterator[tuple[str, list[str]]]:
-    """Each type of IPCP of a plugin, and its options, a line each."""
-    for name in p.registered.get("ipcp_types", ()):
-        config = host.get("ipcp_types", name).Config
-        yield (
-            name,
-            [
-                f"{o.keyword} ({'required' if o.required else f'default {o.text(o.default)}'}): {o.help}"
-                + (f", in {o.unit}" if o.unit else "")
-                for o in options(config)
-            ],
-        )
+    """Each type of IPCP and each policy of a plugin, and its options, a line each."""
+    for kind, names in p.registered.items():
+        for name in names:
+            config = getattr(host.get(kind, name), "Config", NoConfig)
+            yield (
+                name,
+                [
+                    f"{o.keyword} ({'required' if o.required else f'default {o.text(o.default)}'}): {o.help}"
+                    + (f", in {o.unit}" if o.unit else "")
+                    for o in options(config)
+                ],
+            )
 
 
 def _details(host: PluginHost, p: PluginStatus) -> str:

@@ -85,8 +85,8 @@ class DirectoryPolicy(ABC):
     free, and no two policies may have the same: members that enrol know the policy by it."""
     Config: ClassVar[type] = NoConfig
     """Frozen attrs class made with `ouro_core.model.config.option`; every member of the layer gets equal values. Each
-    option has a default, for an administrator can set those alone whose keywords unicast layers have: `dht_alpha`,
-    `dht_k`, `dht_t_...`, `ls_t_...`.
+    option has a default, for an administrator can set those alone whose keywords are options of unicast layers as well:
+    `dht_...`, `ls_t_...`.
     """
 
     @classmethod

@@ -77,6 +77,31 @@ def test_info_has_the_traceback(run: Run) -> None:
     assert "digests:        good" in run("info", "good").stdout
 
 
+def test_info_has_the_options_of_types_and_policies(install: Install, run: Run) -> None:
+    install(
+        "ouro-options",
+        {"options": """
+from ouro_core.contracts.directory import DirectoryPolicy
+
+folder = option(parse=str, help="folder of the names")
+depth = option(3, parse=int, unit="levels", help="depth")
+
+@hookimpl
+def ouro_register_ipcp_types():
+    return [configured("deep", depth=depth), ipcp("plain")]
+
+@hookimpl
+def ouro_register_directory_policies():
+    return [complete(DirectoryPolicy, name="files", code=9, Config=make_class("C", {"folder": folder}, frozen=True))]
+"""},
+    )  # fmt: skip
+    lines = run("info", "options", select="options").stdout.splitlines()
+    assert [line.split(None, 2)[::2] for line in lines if " has:" in line] == [
+        ["deep", "depth (default 3): depth, in levels"],
+        ["files", "folder (required): folder of the names"],
+    ]
+
+
 def test_info_of_nothing(run: Run) -> None:
     result = run("info", "godo")
     assert result.exit_code == 1
