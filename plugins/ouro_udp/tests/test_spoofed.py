@@ -12,10 +12,12 @@ import pytest
 import pytest_asyncio
 
 from ouro_core import Node
+from ouro_core.model.capability import Capability
 from ouro_core.model.errors import FlowTimeout
 from ouro_core.model.qos import RAW
-from ouro_core.shim import FlowReply, FlowRequest
+from ouro_core.shim import Extension, FlowReply, FlowRequest
 from ouro_core.testing.ipcp import eventually, within
+from ouro_core.wire.extension import Probe
 
 from .test_attacks import CODEC, HASH, Field
 
@@ -114,3 +116,23 @@ async def test_requests_from_thousands_of_forged_hosts(field: Field, raw: socket
             return (await field.counters())["management.waiting"] == 0
 
         await eventually(settled)
+
+
+async def test_requests_and_probes_from_where_nobody_can_be(field: Field, raw: socket.socket) -> None:
+    """Port 0, everybody, and the member itself: what is answered goes nowhere, or to ourselves, and not round and
+    round.
+    """
+    rng = Random(7)
+    sources = [("127.0.0.66", 0), ("127.255.255.255", 99), ("255.255.255.255", field.port), (SERVER, field.port)]
+    messages = [FlowRequest(64, HASH, RAW, rng.randbytes(36)), Extension(Probe(1, Capability.FRAGMENTS).encode())]
+    async with field.nobody_notices():
+        before = await field.counters()
+        for source in sources:
+            for message in messages:
+                for _ in range(3):
+                    forge(raw, source, (SERVER, field.port), CODEC.encode(message))
+        await asyncio.sleep(1.5)
+        after = await field.counters()
+    came = {key: after[f"frames.{key}"] - before[f"frames.{key}"] for key in ("management", "tx_error")}
+    assert 2 * 3 * 2 <= came["management"] <= 100, came
+    assert after["management.waiting"] == 0
