@@ -19,6 +19,7 @@ from ouro_unicast.wire.pci import DIRECTORY_EID, Pci
 
 from ouro_core import Flow, flow_alloc
 from ouro_core.model.errors import OuroError, WireError
+from ouro_core.model.names import HashAlgorithm, hash_name
 
 ADDRESS = 0x0BADF00D
 SIZE = 32
@@ -79,6 +80,14 @@ def noise() -> Iterator[bytes]:
         yield bytes(message)
 
 
+def claims() -> Iterator[bytes]:
+    """That everybody's names are here, some 200 times a second; and then it does not answer requests for flows."""
+    keys = [hash_name(f"honest-{i}", HashAlgorithm.SHA3_256) for i in range(8)]
+    while True:
+        yield encode(Store(OWN, rng.choice(keys), value_of(ADDRESS), EXPIRY, EXPIRY, ouro=True))
+        yield from [b""] * 49
+
+
 def nothing() -> Iterator[bytes]:
     """It only answers; see `lie`."""
     while True:
@@ -86,7 +95,7 @@ def nothing() -> Iterator[bytes]:
 
 
 WORDS: dict[str, Callable[[], Iterator[bytes]]] = {
-    f.__name__: f for f in (stores, one_value, strangers, questions, noise, nothing)
+    f.__name__: f for f in (stores, one_value, strangers, questions, noise, claims, nothing)
 }
 
 

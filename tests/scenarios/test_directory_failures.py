@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ouro_core import Irm
-from ouro_core.testing.host import Host, eventually
+from ouro_core.testing.host import Host, end, eventually
 
 from .members import WAIT, Members, members_of
+from .programs import ASK, ECHO
 
 pytest.importorskip("ouro_udp")
 pytest.importorskip("ouro_unicast")
@@ -87,6 +88,22 @@ def test_a_hostile_member(besieged: tuple[Members, Host], word: str) -> None:
         assert counters["unexpected"] or counters["malformed"]["own_address"]  # what came twice, and what came back
     for i in (target, 0):
         eventually(lambda i=i: addresses[6] in members.lookup(i, "honest-6"), WAIT, "afterwards")
+
+
+@pytest.mark.timeout(180)
+def test_a_member_that_claims_everything_and_answers_nothing(besieged: tuple[Members, Host]) -> None:
+    """It is first in the directory. A flow that cannot be had there is had where the name is, the next time."""
+    members, evil = besieged
+    server = members.hosts[6].python(ECHO, "honest-6")
+    assert server.stdout is not None
+    assert server.stdout.readline() == "bound\n"
+    program = evil.spawn([sys.executable, str(HOSTILE), "m1", "0", "claims", "60"])
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    eventually(lambda: members.lookup(0, "honest-6")[:1] == [0x0BADF00D], WAIT, "it is first")
+    client = [sys.executable, "-c", ASK, "honest-6", "5"]
+    eventually(lambda: members.hosts[0].run(client).stdout == "layer\n", WAIT, "a flow to the name")
+    end(program)
 
 
 # ---------------------------------------------------------------- much at once, and deaths

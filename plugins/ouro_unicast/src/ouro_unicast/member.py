@@ -176,16 +176,16 @@ class Member:
                 where = ", ".join(address_text(a) for a in answer.addresses)
                 raise FlowDown(f"{hash[:4].hex()} is registered at {where}, and there is no route to it now")
             raise UnknownName(f"{hash[:4].hex()} is registered nowhere in this layer")
-        for peer in candidates[:-1]:
+        for peer in candidates:
             try:
                 return await self._alloc(flow, peer, hash, qos, data)
             except UnknownName:
                 self.directory.refused(hash, peer)  # it had the name once
-        try:
-            return await self._alloc(flow, candidates[-1], hash, qos, data)
-        except (UnknownName, FlowTimeout, asyncio.CancelledError):
-            self.directory.refused(hash, candidates[-1])
-            raise
+            except (FlowTimeout, asyncio.CancelledError):
+                self.directory.refused(hash, peer)  # the next request is for another
+                raise
+        where = ", ".join(map(address_text, candidates))
+        raise UnknownName(f"{hash[:4].hex()} was registered at {where}, and is there no more")
 
     async def _alloc(self, flow: NFlow, peer: int, hash: bytes, qos: QosSpec, data: bytes) -> FlowReply:
         eid = new_eid()
