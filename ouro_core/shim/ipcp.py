@@ -78,6 +78,7 @@ class ShimIpcp(Ipcp, Generic[A]):
         self._unsent: deque[tuple[A, bytes]] = deque()
         self._resending: asyncio.TimerHandle | None = None
         self._not_sent = 0
+        self._misreads = False
         self._warn_again = 0.0
         self._admission: Admission[A] = Admission(MESSAGE_RATE, MESSAGE_BURST)
         self._pending: dict[int, tuple[NFlow, asyncio.Future[bytes]]] = {}  # by our endpoint
@@ -278,10 +279,22 @@ class ShimIpcp(Ipcp, Generic[A]):
             self._pump_event(event)
         now = self._loop.time()
         for frame in self.pump.management(MESSAGES):
-            source, message = self.medium.read(frame)
-            if self._admission.admit(source, now):
-                self.management.receive(message, now, source)
+            try:
+                source, message = self.medium.read(frame)
+                if self._admission.admit(source, now):
+                    self.management.receive(message, now, source)
+            except Exception as e:  # the type's code: what others sent must not keep us from the rest
+                self._misread(frame.frame, e)
         self.run()
+
+    def _misread(self, frame: bytes, error: Exception) -> None:
+        self.management.counters.malformed += 1
+        if not self._misreads:
+            self._misreads = True
+            self.ctx.log.error(
+                "A management frame cannot be read, for %r; others are dropped without a word: %s",
+                error, frame.hex(), exc_info=error,
+            )  # fmt: skip
 
     def _pump_event(self, event: MoverEvent) -> None:
         if event.kind == "UNBOUND":

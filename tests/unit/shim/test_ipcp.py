@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
 
@@ -12,9 +13,10 @@ from ouro_core.contracts.programs import PumpProgram, Route
 from ouro_core.model.errors import IpcpError, OuroError, PacketsError
 from ouro_core.plugins import PluginHost
 from ouro_core.shim import Management, Medium
-from ouro_core.testing.ipcp import Layer, within
+from ouro_core.testing.ipcp import Layer, eventually, within
 
 from .loop import HEADER, LoopIpcp, LoopMedium
+from .member import PlainCodec
 
 
 class FaultyMedium(LoopMedium):
@@ -93,6 +95,44 @@ async def test_a_route_that_is_none_is_an_error_of_this_host(
     assert len(ours) == 1
     assert (fault == "bug") is bool(ours[0].exc_info)
     assert re.search(says, ours[0].getMessage())
+
+
+class CrashingMedium(LoopMedium):
+    """Has a codec that is not total."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.codec = CrashingCodec()
+
+
+class CrashingCodec(PlainCodec):
+    def decode(self, data: bytes) -> Any:
+        return super().decode(data) if data[:1] == b"[" else data[1000]
+
+
+async def test_a_message_that_a_codec_cannot_bear_costs_itself_alone(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once, and counted."""
+    caplog.set_level(logging.ERROR)
+    server, client = nodes
+    monkeypatch.setattr(FaultyIpcp, "medium_class", CrashingMedium)
+    layer = Layer(client, server, await join(client, "loop"), await join(server, "faulty"))
+    await layer.serve("name")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        for _ in range(20):
+            stranger.sendto(HEADER.pack(0, 1) + b"noise", ("127.0.0.1", FaultyIpcp.opened[0].port))
+
+    async def counted() -> bool:
+        seen = await server.irm.rib_read(f"ipcps/{layer.server_ipcp.name}/management")
+        return bool(seen["malformed"] == 20)
+
+    await eventually(counted)
+    for flow in await layer.flow("name"):
+        await flow.close()
+    (logged,) = [r for r in caplog.records if "cannot be read" in r.getMessage()]
+    assert "IndexError" in logged.getMessage()
+    assert b"noise".hex() in logged.getMessage()
 
 
 @pytest.mark.parametrize(("fault", "says"), [("program", "header"), ("management", "no management today")])
