@@ -146,7 +146,7 @@ def _options(session: Session, cls: type[Ipcp], given: Values) -> dict[str, str]
 def _refusal(type_name: str, o: Option, value: str, why: str) -> Refused:
     """The prototype's words for a value that will not do."""
     key, family = o.keyword, _FAMILIES.get(type_name)
-    why = f"{key} {why}."
+    why = f"{key} {why}" if why.endswith("?") else f"{key} {why}."
     if key == "ethertype":
         return Refused(f'Invalid Ethertype: "{value}".', "Recommended range: 0xA000-0xEFFF.", why=why)
     if key == "device" and len(value.encode()) > MAX_NAME:

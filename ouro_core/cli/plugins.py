@@ -10,7 +10,7 @@ import attrs
 import click
 
 from ..contracts.ipcp import NoConfig
-from ..model.config import options
+from ..model.config import Option, options
 from ..model.errors import NotFound
 from ..model.log import logger
 from ..plugins import HOSTS, PluginHost, PluginStatus
@@ -113,11 +113,15 @@ def _options(host: PluginHost, p: PluginStatus) -> Iterator[tuple[str, list[str]
             yield (
                 name,
                 [
-                    f"{o.keyword} ({'required' if o.required else f'default {o.text(o.default)}'}): {o.help}"
+                    f"{o.keyword} ({'required' if o.required else f'default {_default(o)}'}): {o.help}"
                     + (f", in {o.unit}" if o.unit else "")
                     for o in options(config)
                 ],
             )
+
+
+def _default(o: Option) -> str:
+    return "none" if o.default is None else o.text(o.default) or "none"
 
 
 def _details(host: PluginHost, p: PluginStatus) -> str:

@@ -84,6 +84,7 @@ def test_info_has_the_options_of_types_and_policies(install: Install, run: Run) 
 from ouro_core.contracts.directory import DirectoryPolicy
 
 folder = option(parse=str, help="folder of the names")
+owner = option(None, parse=str, help="owner")
 depth = option(3, parse=int, unit="levels", help="depth")
 
 @hookimpl
@@ -92,13 +93,15 @@ def ouro_register_ipcp_types():
 
 @hookimpl
 def ouro_register_directory_policies():
-    return [complete(DirectoryPolicy, name="files", code=9, Config=make_class("C", {"folder": folder}, frozen=True))]
+    made = make_class("C", {"folder": folder, "owner": owner}, frozen=True)
+    return [complete(DirectoryPolicy, name="files", code=9, Config=made)]
 """},
     )  # fmt: skip
     lines = run("info", "options", select="options").stdout.splitlines()
     assert [line.split(None, 2)[::2] for line in lines if " has:" in line] == [
         ["deep", "depth (default 3): depth, in levels"],
         ["files", "folder (required): folder of the names"],
+        ["files", "owner (default none): owner"],
     ]
 
 
