@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ouro_core import Irm
-from ouro_core.testing.host import Host, end, eventually
+from ouro_core.testing.host import Host, eventually
 
 from .members import WAIT, Members, members_of
 from .programs import ASK, ECHO
@@ -20,6 +20,8 @@ pytest.importorskip("ouro_dht")
 
 DAEMONS = 8
 HOSTILE = Path(__file__).with_name("hostile_member.py")
+LIAR = 0x0BADF00D
+"""Its address."""
 
 
 def serve(members: Members, i: int, name: str) -> None:
@@ -91,19 +93,22 @@ def test_a_hostile_member(besieged: tuple[Members, Host], word: str) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_a_member_that_claims_everything_and_answers_nothing(besieged: tuple[Members, Host]) -> None:
+def test_a_member_that_claims_everything_and_answers_nothing() -> None:
     """It is first in the directory. A flow that cannot be had there is had where the name is, the next time."""
-    members, evil = besieged
-    server = members.hosts[6].python(ECHO, "honest-6")
-    assert server.stdout is not None
-    assert server.stdout.readline() == "bound\n"
-    program = evil.spawn([sys.executable, str(HOSTILE), "m1", "0", "claims", "60"])
-    assert program.stdout is not None
-    assert program.stdout.readline() == "ready\n"
-    eventually(lambda: members.lookup(0, "honest-6")[:1] == [0x0BADF00D], WAIT, "it is first")
-    client = [sys.executable, "-c", ASK, "honest-6", "5"]
-    eventually(lambda: members.hosts[0].run(client).stdout == "layer\n", WAIT, "a flow to the name")
-    end(program)
+    with members_of(4, "127.0.82") as members, Host() as evil:
+        with Irm(evil.runtime / "irm.sock") as irm:
+            members.lower(irm, 4)
+        serve(members, 3, "honest-3")
+        server = members.hosts[3].python(ECHO, "honest-3")
+        assert server.stdout is not None
+        assert server.stdout.readline() == "bound\n"
+        program = evil.spawn([sys.executable, str(HOSTILE), "m1", "0", "claims", "120"])
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+        there = {LIAR, members.state(3)["address"]}
+        eventually(lambda: [a for a in members.lookup(0, "honest-3") if a in there][:1] == [LIAR], WAIT, "it is first")
+        client = [sys.executable, "-c", ASK, "honest-3", "5"]
+        eventually(lambda: members.hosts[0].run(client).stdout == "layer\n", WAIT, "a flow to the name")
 
 
 # ---------------------------------------------------------------- much at once, and deaths
