@@ -175,7 +175,7 @@ def main(neighbour: str, target: str, word: str, seconds: str) -> None:
             targets = [int(target)] if int(target) else list(hostile.members)
             if message:
                 try:
-                    hostile.send(targets[sent % len(targets)], message)
+                    hostile.send(rng.choice(targets), message)
                 except OuroError as e:
                     print(f"not sent: {e}", flush=True)
             sent += 1
