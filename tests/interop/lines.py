@@ -26,11 +26,12 @@ SETTLING: Final = 90.0
 """Seconds until all is found: the prototype computes its tables every 4 s, and its directory takes up to 20 s."""
 STUCK: Final = (
     "Failed to send flow allocation response packet", "IPCP alloc_resp timed out", "failed to boot",
-    "Failed to open client socket",
+    "Failed to open client socket", "IPCP reg timed out",
 )  # fmt: skip
 """What the prototype says when it answers a flow request before it has stored who asked, also when that is another
-prototype: its flow allocator never takes another request then (unicast.md 6.4, 6.5). And when an IPCP of its own was
-slow to start, or has crashed.
+prototype: its flow allocator never takes another request then (unicast.md 6.4, 6.5). When an IPCP of its own was
+slow to start, or has crashed. And when one does not answer a registration, for which it asks nobody (dht.md 1.1): the
+thread that takes its commands met the state INIT at the start, and left (unicast.md 1.2).
 """
 ATTEMPTS: Final = 8
 
@@ -56,6 +57,15 @@ class Line:
         except AssertionError as e:
             self.look_for_stuck()
             raise AssertionError(f"{e}{self._logs()}") from None
+
+    def serve(self) -> None:
+        """`oping` on each host, for a name of its own. AssertionError, Stuck."""
+        try:
+            for name, host in zip(self._names, self.hosts, strict=False):
+                host.serve(name, UNICAST)
+        except AssertionError:
+            self.look_for_stuck()
+            raise
 
     def _build(self) -> None:
         for left, right in zip(self.hosts, self.hosts[1:], strict=False):

@@ -42,8 +42,7 @@ def running(letters: str, below: str) -> Iterator[Line]:
         ]
         line = Line(hosts, below, NAMES)
         line.build()
-        for name, host in zip(NAMES, hosts, strict=False):
-            host.serve(name, "uni")
+        line.serve()
         yield line
 
 
