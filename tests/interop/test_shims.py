@@ -136,10 +136,12 @@ def test_ciphers(case: Case, cipher: str) -> None:
 
 
 def test_post_quantum_where_the_prototype_has_it(case: Case) -> None:
-    """Where its OpenSSL has no ML-KEM it must say so."""
+    """Where its OpenSSL has no ML-KEM it must say so: EBADF to its own clients, ECRYPT to others (oap.md 8.1, 9.2)."""
     conf = {"enc.conf": "kex=X25519MLKEM768\n"}
     if case.pair.theirs.post_quantum():
         case.works(conf, conf)
+    elif case.theirs_asks:
+        case.refused(-9, conf, conf, why="PQC not available, can't use X25519MLKEM768")
     else:
         case.refused(-1008, conf, conf)
 
