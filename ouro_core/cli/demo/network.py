@@ -6,6 +6,7 @@ and cutting it is ending its two IPCPs. All else is done by the types `udp4`, `u
 
 import asyncio
 import itertools
+import logging
 import socket
 import time
 from contextlib import AsyncExitStack
@@ -39,6 +40,7 @@ def run_network(screen: Screen, deadline: float) -> dict[str, Any]:
         except TimeoutError:
             raise FlowTimeout("the demo took too long; is the machine very busy?") from None
 
+    logging.getLogger("ouro").setLevel(logging.ERROR)  # members warn of the cut, which is shown here
     return asyncio.run(bounded())
 
 
