@@ -189,7 +189,10 @@ def test_both_authenticated(case: Case) -> None:
 def test_a_certificate_for_another_name_is_refused(case: Case) -> None:
     """What a client finds wrong in a response is ECRYPT at either side (oap.md)."""
     why = "Peer crt for 'somebody.else'" if case.theirs_asks else 'the certificate is for "somebody.else"'
-    case.refused(-1008, case.pair.issue("somebody.else"), why=why)
+    case.attempt(
+        lambda d: "Failed to allocate flow: -1008." in d.stdout and why in case.client.log(),
+        lambda _: case.pair.issue("somebody.else"),  # each pair of hosts has an authority of its own
+    )
 
 
 # ---------------------------------------------------------------- nobody there
